@@ -1,0 +1,3 @@
+"""doorlock: administering smart door locks."""
+
+__version__ = "0.1.0"

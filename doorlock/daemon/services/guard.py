@@ -1,0 +1,139 @@
+"""One authorisation rule in one place: what somebody may do to a device, and what they may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from doorlock.daemon.domain import access
+from doorlock.daemon.domain.access import Level
+from doorlock.daemon.domain.devices import Device
+from doorlock.daemon.domain.events import EventType, NewEvent
+from doorlock.daemon.domain.users import Caller, User
+from doorlock.daemon.ports import Clock, Store
+from doorlock.errors import Ambiguous, NotAllowed, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A device, and what the caller may do to it."""
+
+    device: Device
+    level: Level
+
+
+class Guard:
+    """Answers from the store each time: a share that was revoked a moment ago counts no more."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    async def level(self, user: User, device: Device) -> Level:
+        share = None
+        if not user.is_operator and device.owner_id != user.id:
+            share = await self._store.get_share(device.id, user.id)
+        return access.level(user, device, share, self._clock.now())
+
+    async def visible(self, user: User) -> Sequence[Seen]:
+        """The devices that `user` may see, by name."""
+        if user.is_operator:
+            return [Seen(device, Level.OWNER) for device in await self._store.list_devices()]
+        if not user.is_active:
+            return []
+        shares = {share.device_id: share for share in await self._store.shares_of_user(user.id)}
+        shared = await self._store.list_devices(shares)
+        owned = await self._store.devices_of(user.id)
+        now = self._clock.now()
+        found = {device.id: device for device in (*owned, *shared)}
+        seen = [
+            Seen(device, access.level(user, device, shares.get(device.id), now))
+            for device in found.values()
+        ]
+        visible = [one for one in seen if one.level >= Level.VIEW]
+        return sorted(visible, key=lambda one: (one.device.name.casefold(), one.device.id))
+
+    async def find(self, caller: Caller, ref: str) -> Seen:
+        """The device named by id, ESP id or name among those the caller sees.
+
+        Raises NotFound (whether it exists or not) and Ambiguous, which lists the matches.
+        """
+        candidates = [
+            Seen(device, await self.level(caller.user, device))
+            for device in await self._store.find_devices(ref)
+        ]
+        return _match(ref, [one for one in candidates if one.level >= Level.VIEW])
+
+    async def require(self, caller: Caller, ref: str, least: Level, act: str) -> Seen:
+        """As `find`; a caller who may see but not `act` is recorded, and NotAllowed raised."""
+        seen = await self.find(caller, ref)
+        if seen.level < least:
+            await self.refuse(caller, seen.device, act, {"permission": seen.level.name.lower()})
+            raise NotAllowed(
+                f"you may not {act} {seen.device.name!r}",
+                hint=f"This needs {least.name.lower()} permission; ask the owner for a share.",
+            )
+        return seen
+
+    async def refuse(
+        self, caller: Caller, device: Device, act: str, detail: Mapping[str, Any]
+    ) -> None:
+        """Record that permission refused somebody."""
+        event = NewEvent(
+            EventType.ACCESS_REFUSED,
+            self._clock.now(),
+            device_id=device.id,
+            user_id=caller.user.id,
+            payload={"act": act, **detail},
+            metadata=metadata_of(caller),
+        )
+        await self._store.append([event])
+
+
+def metadata_of(caller: Caller) -> dict[str, Any]:
+    """What an event says of who asked, and from where; an operator acting for another is named."""
+    metadata: dict[str, Any] = {
+        "source": caller.source,
+        "ipAddress": caller.ip_address,
+        "socketId": caller.socket_id,
+        "userAgent": caller.user_agent,
+    }
+    if caller.operator is not None:
+        metadata |= {"operatorId": caller.operator.id, "operator": caller.operator.username}
+    return metadata
+
+
+def _match(ref: str, seen: Sequence[Seen]) -> Seen:
+    """The best of what `ref` may mean: an id before an ESP id before a name, whose case counts
+    only where it decides."""
+    named = (
+        [one for one in seen if one.device.id == ref]
+        or [one for one in seen if one.device.esp_id == ref]
+        or [one for one in seen if one.device.name == ref]
+        or list(seen)
+    )
+    if not named:
+        raise NotFound(
+            f"there is no device {ref!r} that you may see", hint="`doorlock ls` lists them."
+        )
+    if len(named) > 1:
+        matches = [
+            {"id": one.device.id, "name": one.device.name, "espId": one.device.esp_id}
+            for one in named
+        ]
+        listed = ", ".join(f"{match['espId']} ({match['id']})" for match in matches)
+        raise Ambiguous(
+            f"{len(named)} devices are called {ref!r}",
+            hint=f"Use the ESP id or the id: {listed}.",
+            details={"matches": matches},
+        )
+    return named[0]
+
+
+def require_operator(caller: Caller, act: str) -> None:
+    """Raises NotAllowed unless an operator asks."""
+    if not caller.user.is_operator:
+        raise NotAllowed(
+            f"only an operator may {act}",
+            hint="Ask whoever runs the daemon; root and the daemon's own account are operators.",
+        )
