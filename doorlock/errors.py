@@ -102,8 +102,5 @@ class DaemonUnreachable(DoorlockError):
 
 def all_errors() -> Sequence[type[DoorlockError]]:
     """Every class of this module: one a code, whatever finer ones a room makes of it."""
-    return [
-        kind
-        for kind in (DoorlockError, *DoorlockError.__subclasses__())
-        if kind.__module__ == __name__
-    ]
+    listed: list[type[DoorlockError]] = [DoorlockError, *DoorlockError.__subclasses__()]
+    return [kind for kind in listed if kind.__module__ == __name__]

@@ -119,7 +119,9 @@ async def _listen(stack: AsyncExitStack, house: _House, config: Config) -> None:
     """TCP first, the Unix socket last: who can ask for a command finds the devices' door open."""
     listen, socket = config.listen, config.daemon.socket
     assert socket is not None
-    local = unix_listener(socket)  # first of all: it tells whether another daemon runs
+    local = unix_listener(
+        socket, config.daemon.socket_group
+    )  # first of all: it tells whether another daemon runs
     stack.callback(_unlink, socket)
     stack.callback(local.close)
     network = tcp_listener(listen.host, listen.port)

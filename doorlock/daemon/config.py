@@ -50,9 +50,11 @@ class Section(BaseModel):
 
 
 class DaemonSection(Section):
-    """Paths of the daemon; None means the default for whoever runs it (see `doorlock.paths`)."""
+    """Paths of the daemon; None means the default for whoever runs it (see `doorlock.paths`).
+    `socket_group` is the Unix group whose members may reach the socket."""
 
     socket: Path | None = None
+    socket_group: str | None = None
     state_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"

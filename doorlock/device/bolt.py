@@ -80,10 +80,12 @@ class Bolt:
                 run.opened = True
                 yield from self._hold_open(hold, now)
             return
-        for other in [i for i, r in self._runs.items() if not r.is_unlock]:
-            yield self._settle(other, "an unlock came before it was done")
+        overtaken = [other for other, run in self._runs.items() if not run.is_unlock]
         self._holder = command_id
+        # The bolt moves first: what is written down before it would cost time that may run out
         yield from self._drive(UNLOCKED, command_id, "remote", now)
+        for other in overtaken:
+            yield self._settle(other, "an unlock came before it was done")
 
     def lock(self, command_id: str, now: datetime) -> Iterator[BoltStep]:
         self._runs[command_id] = _Run(is_unlock=False)

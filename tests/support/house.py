@@ -62,6 +62,12 @@ class WatchedStore(SqliteStore):
         self.before_update: Callable[[Command], Awaitable[None]] | None = None
         self.after_update: Callable[[Command], Awaitable[None]] | None = None
 
+    async def open(self) -> None:
+        await super().open()
+        assert self._running is not None
+        # what survives a power cut is the store's own tests' matter; here it would take half the time
+        self._running.files.write.execute("PRAGMA synchronous = OFF")
+
     async def rest(self) -> None:
         """Until nothing is under way, nor begun by what has just ended."""
         while self._busy:

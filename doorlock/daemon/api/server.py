@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
 import socket
 import stat
@@ -86,8 +87,8 @@ class HttpServer:
         self._listener.close()
 
 
-def unix_listener(path: Path) -> socket.socket:
-    """A listening socket at `path`, mode 0660. A stale one is replaced.
+def unix_listener(path: Path, group: str | None = None) -> socket.socket:
+    """A listening socket at `path`, mode 0660, of `group` if given. A stale one is replaced.
 
     Raises Unavailable where a daemon answers already, BadConfig where it cannot be made.
     """
@@ -100,7 +101,7 @@ def unix_listener(path: Path) -> socket.socket:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, mode=0o755 if os.geteuid() == 0 else 0o700)
         _clear(path)
-        return _bound(path)
+        return _bound(path, _group_id(group))
     except OSError as error:
         raise BadConfig(
             f"cannot listen at {path}: {error.strerror}", hint="Set daemon.socket to another path."
@@ -123,13 +124,24 @@ def _clear(path: Path) -> None:
     )
 
 
-def _bound(path: Path) -> socket.socket:
+def _group_id(group: str | None) -> int:
+    try:
+        return -1 if group is None else grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise BadConfig(
+            f"there is no group {group!r}",
+            hint=f"Make it (groupadd --system {group}), or set daemon.socket_group.",
+        ) from error
+
+
+def _bound(path: Path, group: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)  # so that the socket never exists with a wider mode
     try:
         listener.bind(str(path))
     finally:
         os.umask(before)
+    os.chown(path, -1, group)
     path.chmod(_SOCKET_MODE)
     listener.listen(1024)
     listener.setblocking(False)

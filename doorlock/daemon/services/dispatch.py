@@ -10,7 +10,6 @@ import structlog
 
 from doorlock.daemon.domain.access import Level
 from doorlock.daemon.domain.commands import Cancel, Changed, Command, Send, Undelivered
-from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
 from doorlock.daemon.ports import Clock, DeviceGateway, NotConnected, Store
 from doorlock.daemon.services.clock import Agenda
@@ -23,6 +22,8 @@ from doorlock.protocol import CommandStatus, Transport
 log = structlog.get_logger("doorlock.dispatch")
 
 _GONE = "the device went offline before it could be sent"
+_LATE = "it expired before it could be sent, so nothing happened"
+_WITHDRAWN = "permission was withdrawn before it was sent"
 
 
 class Dispatch:
@@ -44,6 +45,8 @@ class Dispatch:
         self._gateways: dict[Transport, DeviceGateway] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_the_way: set[str] = set()
+        self._handed: set[str] = set()  # by this run: what an earlier one sent is never sent again
+        lifecycle.on_change(self._forget)
 
     def connect(self, gateways: Mapping[Transport, DeviceGateway]) -> None:
         """The ways down, known once they are built."""
@@ -62,7 +65,7 @@ class Dispatch:
     def transport_lost(self, device_id: str) -> None:
         """Do not wait for the failover of what went over a connection that has just closed."""
         for command in self._lifecycle.unfinished():
-            if command.device_id == device_id and command.status is CommandStatus.SENT:
+            if command.device_id == device_id and command.id in self._handed:
                 self._spawn(command.id)
 
     async def stop(self) -> None:
@@ -95,11 +98,10 @@ class Dispatch:
         command = await self._lifecycle.get(command_id)
         if command is None or command.status not in (CommandStatus.QUEUED, CommandStatus.SENT):
             return
-        device = await self._store.get_device(command.device_id)
-        if device is None or not await self._still_allowed(command, device):
-            return
         first = command.status is CommandStatus.QUEUED
-        for transport in self._presence.transports(device.id):
+        if not await self._still_allowed(command, stop=first):
+            return
+        for transport in self._presence.transports(command.device_id):
             gateway = self._gateways.get(transport)
             if gateway is None or transport in command.tried:
                 continue
@@ -107,38 +109,69 @@ class Dispatch:
             if not isinstance(decision, Changed) or sent is None:
                 return
             command = sent
-            try:
-                await gateway.send_command(sent, device, self._clock.now())
-            except NotConnected:
-                continue
-            moment = self._clock.now() + self._failover_after
-            self._agenda.at(moment, lambda: self._fail_over(command_id))
-            return
+            # recording takes its time: what was true before it is asked again after it
+            if not await self._still_allowed(sent, stop=first):
+                return
+            if await self._handed_over(gateway, sent):
+                return
         if first and command.tried:
             await self._lifecycle.apply(command_id, Undelivered(_GONE))
         elif first and command.is_interactive:
             await self._lifecycle.apply(command_id, Cancel(_GONE))
+
+    async def _handed_over(self, gateway: DeviceGateway, command: Command) -> bool:
+        """False when nothing can have reached the device. What breaks half way may have."""
+        device, now = await self._store.get_device(command.device_id), self._clock.now()
+        if device is None:
+            return False
+        try:
+            await gateway.send_command(command, device, now)
+        except NotConnected:
+            return False
+        except Exception:
+            log.exception("a command broke on its way out")
+        self._handed.add(command.id)
+        moment = self._clock.now() + self._failover_after
+        self._agenda.at(moment, lambda: self._fail_over(command.id))
+        return True
 
     async def _fail_over(self, command_id: str) -> None:
         command = await self._lifecycle.get(command_id)
         if command is not None and command.status is CommandStatus.SENT:
             self._spawn(command_id)
 
-    async def _still_allowed(self, command: Command, device: Device) -> bool:
+    def _forget(self, command: Command) -> None:
+        if command.is_finished:
+            self._handed.discard(command.id)
+
+    async def _still_allowed(self, command: Command, *, stop: bool) -> bool:
+        """Whether it may go out now; where it may not and `stop`, the device having heard nothing
+        of it, it ends here."""
+        device = await self._store.get_device(command.device_id)
+        if device is None:
+            return False
+        if self._clock.now() >= command.expires_at:
+            if stop and command.status is CommandStatus.SENT:
+                await self._lifecycle.apply(command.id, Undelivered(_LATE))
+            return False
         user = await self._store.get_user(command.issued_by)
         allowed = user is not None and await self._guard.level(user, device) >= Level.CONTROL
         if allowed and device.is_active:
             return True
-        if command.status is CommandStatus.QUEUED:
-            refused = NewEvent(
-                EventType.ACCESS_REFUSED,
-                self._clock.now(),
-                device_id=device.id,
-                user_id=command.issued_by,
-                command_id=command.id,
-                payload={"act": command.name.value, "reason": "permission ended before the send"},
-                metadata=SYSTEM,
-            )
-            reason = Cancel("permission was withdrawn before it was sent")
-            await self._lifecycle.apply(command.id, reason, also=[refused])
+        if stop:
+            await self._withdraw(command)
         return False
+
+    async def _withdraw(self, command: Command) -> None:
+        refused = NewEvent(
+            EventType.ACCESS_REFUSED,
+            self._clock.now(),
+            device_id=command.device_id,
+            user_id=command.issued_by,
+            command_id=command.id,
+            payload={"act": command.name.value, "reason": "permission ended before the send"},
+            metadata=SYSTEM,
+        )
+        queued = command.status is CommandStatus.QUEUED
+        end = Cancel(_WITHDRAWN) if queued else Undelivered(_WITHDRAWN)
+        await self._lifecycle.apply(command.id, end, also=[refused])

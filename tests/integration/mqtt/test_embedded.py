@@ -9,10 +9,14 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
+import aiomqtt
 import pytest
+from structlog.testing import capture_logs
 
 from doorlock.daemon.config import MqttSection
+from doorlock.daemon.gateways.dynsec import LEGACY_ROLE
 from doorlock.daemon.gateways.mosquitto import Mosquitto, find_mosquitto
 from doorlock.daemon.gateways.mqtt_part import Mqtt
 from doorlock.errors import BadConfig
@@ -222,3 +226,61 @@ async def test_health_counts(tmp_path: Path) -> None:
         assert health.figures["brokerPid"] == broker_of(house).pid
         assert health.figures["messagesIn"] >= 1
     assert house.mqtt.health().status == "down"
+
+
+async def test_a_token_that_was_replaced_while_the_broker_was_off_no_longer_works(
+    tmp_path: Path,
+) -> None:
+    async with a_house(tmp_path) as first:
+        kept, replaced, revoked = [await first.add() for _ in range(3)]
+    house = House(tmp_path)
+    house.tokens = {kept.id: first.tokens[kept.id], replaced.id: "0" * 64}
+    try:
+        await house.start(house.hashes)
+        await eventually(lambda: bool(house.mqtt.unprovisioned), "it has compared")
+        assert set(await house.mqtt.dynsec.known()) == {kept.id}
+        assert house.mqtt.unprovisioned == {replaced.id}
+        assert "1 device" in house.mqtt.health().message
+        house.tokens = first.tokens
+        for device in (replaced, revoked):
+            with pytest.raises(aiomqtt.MqttCodeError):
+                async with house.client(device):
+                    pass
+        await house.mqtt.credentials.grant(replaced.id, house.tokens[replaced.id])
+        assert not house.mqtt.unprovisioned
+    finally:
+        await house.mqtt.stop()
+
+
+async def test_the_older_topics_open_and_close_with_the_setting(tmp_path: Path) -> None:
+    async with a_house(tmp_path, legacy_topics=True) as house:
+        device = await house.add()
+        async with house.client(device) as client:
+            body = {"deviceId": device.id, "status": "online"}
+            await client.publish("/door/lock/status", json.dumps(body), 1)
+            await eventually(lambda: device.id in house.sink.online, "it is online")
+    users = json.loads((tmp_path / "mosquitto" / "dynsec.json").read_text())
+    assert _topics(users, LEGACY_ROLE)
+    async with a_house(tmp_path):
+        users = json.loads((tmp_path / "mosquitto" / "dynsec.json").read_text())
+    assert not _topics(users, LEGACY_ROLE)
+
+
+def _topics(users: Any, role: str) -> list[str]:
+    acls = next(r.get("acls", []) for r in users["roles"] if r["rolename"] == role)
+    return [acl["topic"] for acl in acls]
+
+
+async def test_no_secret_reaches_the_log(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with a_house(tmp_path) as house:
+            device = await house.add()
+            async with house.online(device):
+                await house.mqtt.gateway.drop(device.id, "over")
+            with pytest.raises(aiomqtt.MqttCodeError):
+                async with house.client(device, password="not the secret"):
+                    pass
+            await house.mqtt.credentials.withdraw(device.id)
+            secrets = [house.tokens[device.id], broker_of(house)._password, "not the secret"]
+    assert any(entry["event"] == "mosquitto" for entry in logs)
+    assert not [secret for secret in secrets if secret in repr(logs)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -283,3 +284,24 @@ async def test_no_command_is_retained(house: House) -> None:
         marker = a_command(device)
         await house.mqtt.gateway.send_command(marker, device, now())
         assert (await next_command(client))["commandId"] == marker.id
+
+
+async def test_a_hop_does_not_wait_for_nagle(house: House) -> None:
+    link = house.mqtt._uplink.link
+    assert link is not None
+    assert link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_large_event_passes(house: House) -> None:
+    camera = await house.add(DeviceType.CAMERA)
+    async with house.online(camera) as client:
+        await say(client, camera, "snapshot", image="A" * 4_000_000)
+        await eventually(lambda: len(house.sink.reports(camera)) == 2, "the picture is there")
+
+
+async def test_stopping_ends_the_sessions(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        device = await house.add()
+        async with house.online(device):
+            await house.mqtt.gateway.stop()
+            assert house.sink.reasons(device) == ["the daemon stops"]

@@ -138,16 +138,20 @@ async def test_a_retained_status_is_not_speech_where_the_broker_cannot_withhold_
     tmp_path: Path,
 ) -> None:
     async with a_broker(tmp_path, *OPEN) as port, Proxy(port, refuse5=True) as proxy:
-        device, other = a_device(), a_device()
+        house = House(
+            tmp_path, embedded="auto", url=f"mqtt://127.0.0.1:{proxy.port}", provision="off"
+        )
+        device, other = (house.sink.add(a_device()) for _ in range(2))
         async with aiomqtt.Client("127.0.0.1", port) as client:
             await say_status(client, device, "online")
-            async with connected(tmp_path, proxy.port, provision="off") as house:
-                house.sink.add(device)
-                house.sink.add(other)
+            try:
+                await house.start(None)
                 await eventually(lambda: house.mqtt.gateway.received == 1, "the old one came")
                 await say_status(client, other, "online")
                 await eventually(lambda: other.id in house.sink.online, "the live one counts")
                 assert house.sink.online == {other.id}
+            finally:
+                await house.mqtt.stop()
 
 
 async def test_a_broker_that_does_not_confirm_is_cut_off(

@@ -461,3 +461,12 @@ class TestOwnEvents:
             DEVICE_ID,
             iso(START),
         )
+
+
+def test_a_slow_disk_never_stands_between_the_check_and_the_bolt(world: World) -> None:
+    unlocked(world)
+    world.command(world.make("lock_door"))
+    again = world.make()
+    world.core.command(again, WS, world.now)
+    kinds = [type(action) for action in world.core.begin(again["commandId"], world.now)]
+    assert do.Remember not in kinds[: kinds.index(do.MoveBolt)]
