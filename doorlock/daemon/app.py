@@ -40,7 +40,7 @@ from doorlock.daemon.services.registry import Registry
 from doorlock.daemon.services.retention import Retention
 from doorlock.daemon.services.sharing import Sharing
 from doorlock.daemon.services.submit import Submit
-from doorlock.daemon.stores.sqlite import SqliteStore
+from doorlock.daemon.stores.sqlite import SqliteStore, path_of
 
 log = structlog.get_logger("doorlock.daemon")
 
@@ -58,8 +58,8 @@ class Running:
 
 def store_of(config: Config) -> Store:
     """The store that `store.url` names."""
-    url = config.store.url or ""
-    return SqliteStore(Path(url.removeprefix("sqlite:///")))
+    assert config.store.url is not None
+    return SqliteStore(path_of(config.store.url))
 
 
 async def run(config: Config) -> None:
@@ -301,5 +301,5 @@ async def _keep_frozen(presence: Presence) -> None:
 def tune_interpreter() -> None:
     """Settings of the interpreter for a process that mostly waits; once, at start."""
     gc.set_threshold(50_000, 50, 100)
-    # the store's writer thread must not wait 5 ms for its turn
-    sys.setswitchinterval(0.0005)
+    # on a busy loop the store's writer thread would wait for its turn, each time, for this long
+    sys.setswitchinterval(0.00005)

@@ -37,6 +37,9 @@ async def test_case_is_more_than_ascii(store: Store) -> None:
     await store.add_user(zoe)
     assert await store.find_user("ZOË") == zoe
     assert await store.find_user("zoë@example.org") == zoe
+    await store.add_user(user("weiß"))
+    with pytest.raises(Taken):
+        await store.add_user(user("WEISS"))
 
 
 async def test_an_id_comes_before_a_name_and_a_name_before_an_email(store: Store) -> None:

@@ -28,6 +28,7 @@ log = structlog.get_logger("doorlock.ingest")
 
 _BURST, _PER_SECOND = 200, 50  # far above any device in order, far below what hurts the log
 _REJECTIONS, _REJECTIONS_PER_SECOND = 20, 0.5
+_NOTES_PER_SECOND = 1 / 60
 
 TokenSeen = Callable[[Device, str], None]
 Drop = Callable[[str, str], Awaitable[None]]
@@ -37,7 +38,7 @@ Drop = Callable[[str, str], Awaitable[None]]
 class _Limits:
     messages: Bucket
     rejections: Bucket
-    noted: bool = False
+    notes: Bucket
 
 
 class Ingest:
@@ -120,10 +121,13 @@ class Ingest:
         now = self._clock.now()
         event = NewEvent(EventType.DEVICE_ACTIVATED, now, device_id=device.id, metadata=dict(where))
         changes = {"activated_at": now, "updated_at": now}
-        done = await self._store.update_device(
-            device.id, changes, [event], expect={"activated_at": None}
-        )
-        return done or device
+        expect = {"activated_at": None, "token_hash": device.token_hash}
+        done = await self._store.update_device(device.id, changes, [event], expect=expect)
+        current = done or await self._store.get_device(device.id)
+        # its token may have been replaced while this was written: no session begins with the old
+        if current is None or current.token_hash != device.token_hash:
+            raise AuthRefused("Invalid device token")
+        return current
 
     # that it is there
 
@@ -190,7 +194,9 @@ class Ingest:
         return self._limits.setdefault(
             session.id,
             _Limits(
-                Bucket(_BURST, _PER_SECOND, now), Bucket(_REJECTIONS, _REJECTIONS_PER_SECOND, now)
+                Bucket(_BURST, _PER_SECOND, now),
+                Bucket(_REJECTIONS, _REJECTIONS_PER_SECOND, now),
+                Bucket(1, _NOTES_PER_SECOND, now),
             ),
         )
 
@@ -199,10 +205,8 @@ class Ingest:
             return True  # an outcome is never dropped
         limits = self._limits_of(session)
         if limits.messages.take(self._clock.now()):
-            limits.noted = False
             return True
-        if not limits.noted:
-            limits.noted = True
+        if limits.notes.take(self._clock.now()):
             await self._record(session, EventType.RATE_LIMITED, {"event": report.event})
         return False
 
@@ -331,7 +335,7 @@ def _beaten(
     kinds: list[tuple[EventType, Mapping[str, Any]]] = []
     if beat.battery_level is not None and round(beat.battery_level) != device.battery_level:
         changes["battery_level"] = round(beat.battery_level)
-    if (beat.status == "maintenance") != device.maintenance:
+    if beat.status != "offline" and (beat.status == "maintenance") != device.maintenance:
         changes["maintenance"] = beat.status == "maintenance"
         kinds.append((EventType.STATUS_CHANGED, {"status": beat.status}))
     return changes, kinds

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -33,6 +34,7 @@ class Lifecycle:
         self._at_hand: dict[str, Command] = {}
         self._waiting: dict[str, list[asyncio.Future[Command]]] = {}
         self._on_change: list[Callable[[Command], None]] = []
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def on_change(self, listener: Callable[[Command], None]) -> None:
         """`listener` hears of each command as it is now, after that was recorded."""
@@ -64,6 +66,17 @@ class Lifecycle:
 
         None with Ignored where there is no such command. `also` is recorded with the change.
         """
+        turn = self._turns.setdefault(command_id, asyncio.Lock())
+        async with turn:
+            return await self._applied(command_id, given, metadata, also)
+
+    async def _applied(
+        self,
+        command_id: str,
+        given: Input,
+        metadata: Mapping[str, Any],
+        also: Sequence[NewEvent],
+    ) -> tuple[Command | None, Decision]:
         command = await self.get(command_id)
         while command is not None:
             now = self._clock.now()

@@ -10,6 +10,7 @@ import structlog
 
 from doorlock.daemon.domain.sessions import Session
 from doorlock.daemon.ports import Clock, Store
+from doorlock.errors import Unavailable
 from doorlock.protocol import Transport
 
 log = structlog.get_logger("doorlock.presence")
@@ -123,7 +124,10 @@ class Presence:
         while True:
             await self._clock.sleep_until(self._clock.now() + self._sweep_every)
             for session in self.stale():
-                await on_stale(session)
+                try:
+                    await on_stale(session)
+                except Unavailable as error:
+                    log.warning("a session's end could not be recorded", error=error.message)
             if self._clock.now() >= flush_at:
                 flush_at = self._clock.now() + _FLUSH_EVERY
                 await self.flush()

@@ -114,7 +114,6 @@ def update_command(tx: Transaction, command: Command, events: New) -> Sequence[E
 def prune(
     tx: Transaction, before: datetime, limit: int, note: Callable[[Pruned], NewEvent]
 ) -> Pruned | None:
-    tx.flush()
     oldest = "SELECT seq, at, type, hash FROM events ORDER BY seq LIMIT ?"
     rows = _run_before(tx.db.execute(oldest, (limit,)).fetchall(), ms(before))
     if not rows or not _worth_taking(tx, rows, ms(before)):

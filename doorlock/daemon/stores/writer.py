@@ -37,12 +37,12 @@ class Head:
 class Transaction:
     """What a job works on: statements on `db`, and events for the log.
 
-    Events are inserted all at once when every job is done; see `flush`.
+    Events are inserted all at once when every job is done: a job that reads the log sees none of
+    those that its own transaction appends.
     """
 
     def __init__(self, db: sqlite3.Connection, head: Head) -> None:
         self._db = db
-        self._flushed = 0
         self._saved = False
         self.head = head
         self.events: list[Event] = []
@@ -68,11 +68,9 @@ class Transaction:
         return self.events[begin:]
 
     def flush(self) -> None:
-        """Insert what was appended so far. Whoever reads the log in a job calls it first."""
-        rows = [EVENTS.encode(event) for event in self.events[self._flushed :]]
-        if rows:
-            self._db.executemany(EVENTS.insert, rows)
-        self._flushed = len(self.events)
+        """Insert what was appended."""
+        if self.events:
+            self._db.executemany(EVENTS.insert, map(EVENTS.encode, self.events))
 
     def attempt(self, work: Callable[[Transaction], T]) -> T | Exception:
         """What `work` returns, or raises having changed nothing. Raises what is the disk's fault:

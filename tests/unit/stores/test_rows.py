@@ -179,7 +179,7 @@ def test_an_event_comes_back_and_hashes_the_same(
     back = _there_and_back(db, EVENTS, event)
     assert back == event
     assert event.hash == chain(GENESIS, seq, new).hash
-    assert chain(GENESIS, seq, back.new).hash == event.hash  # type: ignore[attr-defined]
+    assert chain(GENESIS, seq, back.new).hash == event.hash
 
 
 @given(any_time)
