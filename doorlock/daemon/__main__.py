@@ -43,11 +43,17 @@ def _run(options: argparse.Namespace) -> int:
         print("the configuration is good")  # noqa: T201
         return 0
     if options.print_mosquitto_conf:
-        from doorlock.daemon.gateways.mosquitto_conf import mosquitto_conf
-
-        print(mosquitto_conf(), end="")  # noqa: T201
+        print(_broker_conf(), end="")  # noqa: T201
         return 0
     return _serve(config)
+
+
+def _broker_conf() -> str:
+    from doorlock.daemon.gateways.mosquitto import find_mosquitto
+    from doorlock.daemon.gateways.mosquitto_conf import mosquitto_conf
+
+    installed = find_mosquitto(os.environ.get("PATH"))
+    return mosquitto_conf(installed.plugin) if installed else mosquitto_conf()
 
 
 def _serve(config: Any) -> int:

@@ -203,7 +203,7 @@ async def next_command(client: aiomqtt.Client) -> dict[str, Any]:
 
 def session_for(seconds: int) -> dict[str, Any]:
     """Options of an MQTT 5 client whose session the broker keeps."""
-    properties = Properties(PacketTypes.CONNECT)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = seconds
     return {
         "protocol": aiomqtt.ProtocolVersion.V5,
@@ -221,8 +221,7 @@ PERSISTENT: dict[str, dict[str, Any]] = {
 
 def cut(client: aiomqtt.Client) -> None:
     """End a client's TCP connection without a goodbye."""
-    bare = client._client.socket()
-    assert bare is not None
+    bare: Any = client._client.socket()
     bare.shutdown(socket.SHUT_RDWR)
 
 

@@ -186,6 +186,8 @@ class Queries:
                 return {"ok": False, "checked": checked, "brokenAt": where}
             checked += len(step)
             at, anchor = step[-1].seq, step[-1].hash
+        if at < bounds.last:
+            return {"ok": False, "checked": checked, "brokenAt": at + 1}
         return {"ok": True, "checked": checked, "fromSeq": bounds.first, "toSeq": at}
 
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from doorlock.device.faults import FaultSpec
 from doorlock.device.runner import Device
@@ -284,8 +287,6 @@ async def test_a_firmware_update_says_what_it_found(
 async def test_settings_and_firmware_outlive_a_reboot(
     daemon: Daemon, make_spec: Maker, tmp_path: Path
 ) -> None:
-    import hashlib
-
     image = tmp_path / "image.bin"
     image.write_bytes(b"firmware")
     checksum = hashlib.sha256(b"firmware").hexdigest()
@@ -303,3 +304,75 @@ async def test_settings_and_firmware_outlive_a_reboot(
         device.turn_by_hand("unlocked")
         await device.until(lambda: device.lock_value == "locked")
         assert device.actuations[-1]["action"] == "lock"
+
+
+async def test_what_cannot_be_written_down_does_not_happen(
+    daemon: Daemon, make_spec: Maker, monkeypatch: Any
+) -> None:
+    command = make_command()
+    settings = make_command("update_settings", settings={"motionSensitivity": 0})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with Device(make_spec(url=daemon.url)) as device:
+        await device.connected("websocket")
+        monkeypatch.setattr(device._files, "remember", full)
+        await daemon.send(command)
+        await eventually(lambda: "failed" in daemon.acks(command["commandId"]))
+        monkeypatch.undo()
+        monkeypatch.setattr(device._files, "save_state", full)
+        await daemon.send(settings)
+        await eventually(lambda: "failed" in daemon.acks(settings["commandId"]))
+        assert device.actuations == []
+        device.motion()
+        await eventually(lambda: daemon.all("motion_detected"))
+    last = daemon.all("command_ack")[-1]
+    assert last["errorMessage"] == "the device could not write it down"
+
+
+async def test_a_slow_bolt_opens_in_the_end(daemon: Daemon, make_spec: Maker) -> None:
+    command = make_command()
+    async with Device(make_spec(url=daemon.url, faults=(FaultSpec.parse("slow=0.2"),))) as device:
+        await device.connected("websocket")
+        await daemon.send(command)
+        await device.until(lambda: device.lock_value == "unlocking")
+        device.press_bell()
+        await eventually(lambda: daemon.all("bell-pressed"))
+        assert device.lock_value == "unlocking"
+        await eventually(lambda: "executed" in daemon.acks(command["commandId"]))
+
+
+async def test_firmware_comes_over_http(daemon: Daemon, make_spec: Maker) -> None:
+    async def image(_: web.Request) -> web.Response:
+        return web.Response(body=b"firmware")
+
+    server = web.Application()
+    server.router.add_get("/image", image)
+    runner = web.AppRunner(server, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    checksum = hashlib.sha256(b"firmware").hexdigest()
+    good, missing = (
+        make_command("firmware_update", version="3", url=base + path, checksum=checksum)
+        for path in ("/image", "/nothing")
+    )
+    async with Device(make_spec(url=daemon.url)) as device:
+        await device.connected("websocket")
+        for command, outcome in ((good, "executed"), (missing, "failed")):
+            await daemon.send(command)
+            await eventually(lambda c=command, o=outcome: o in daemon.acks(c["commandId"]))
+    await runner.cleanup()
+    assert "could not be downloaded" in daemon.all("command_ack")[-1]["errorMessage"]
+
+
+async def test_messages_that_make_no_sense_change_nothing(daemon: Daemon, make_spec: Maker) -> None:
+    async with Device(make_spec(url=daemon.url)) as device:
+        await device.connected("websocket")
+        for data in (None, "x", 5, [], {}, {"commandId": 5}, {"commandId": {}}):
+            await daemon.sio.emit("unlock_door", data, to=daemon.sid)
+        await daemon.sio.emit("error", {"message": "no"}, to=daemon.sid)
+        await device.until(lambda: len(device.heard) == 8)
+        assert device.actuations == []
+        assert device.is_connected("websocket")

@@ -18,6 +18,7 @@ import pytest
 
 from doorlock.daemon.gateways import mqtt as gateway_module
 from doorlock.daemon.gateways.dynsec_file import DAEMON_NAME
+from doorlock.daemon.gateways.mosquitto import find_mosquitto
 from doorlock.daemon.gateways.mosquitto_conf import _commands, mosquitto_conf
 from doorlock.errors import BadConfig, Unavailable
 from doorlock.protocol import command_topic, response_topic
@@ -30,7 +31,6 @@ from tests.support.mosquitto import (
     a_device,
     cut,
     eventually,
-    find_mosquitto,
     needs_mosquitto,
     next_command,
     own_broker_house,
@@ -205,7 +205,7 @@ async def accepts(folder: Path, url: str, **settings: Any) -> None:
         await eventually(lambda: house.mqtt.connected, "it is connected")
         link = house.mqtt._uplink.link
         assert link is not None
-        payload = b"x" * 300_000  # more than one TLS record, so more than the selector shows
+        payload = b"x" * 300_000  # more than one TLS record
         await link.publish(response_topic("a" * 24), payload, qos=1)
         await eventually(lambda: house.mqtt.gateway.received == 1, "the large message came back")
     finally:
