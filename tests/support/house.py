@@ -65,7 +65,7 @@ class WatchedStore(SqliteStore):
     async def open(self) -> None:
         await super().open()
         assert self._running is not None
-        # what survives a power cut is the store's own tests' matter; here it would take half the time
+        # what survives a power cut is the matter of the store's own tests
         self._running.files.write.execute("PRAGMA synchronous = OFF")
 
     async def rest(self) -> None:
