@@ -79,16 +79,25 @@ class Connection:
 class Client:
     """Calls to the daemon at the first of `sockets` that answers.
 
-    `as_user` acts for another user, which only an operator may. A call gives up after `patience`
-    seconds of silence. A client holds no connection between calls and may be used by many threads.
+    `as_user` acts for another user, which only an operator may. `tokens` are those to speak by,
+    each for the daemon at its socket; at any other the Unix account speaks. A call gives up after
+    `patience` seconds of silence. A client holds no connection between calls and may be used by
+    many threads. `reached` is the socket that answered last.
     """
 
     def __init__(
-        self, sockets: Sequence[Path], *, as_user: str | None = None, patience: float = 10.0
+        self,
+        sockets: Sequence[Path],
+        *,
+        as_user: str | None = None,
+        patience: float = 10.0,
+        tokens: Mapping[Path, str] | None = None,
     ) -> None:
         self.sockets = list(sockets)
         self.as_user = as_user
         self.patience = patience
+        self.tokens = dict(tokens or {})
+        self.reached: Path | None = None
 
     def get(self, path: str, query: Query | None = None) -> Answer:
         return self.call("GET", path, query=query)
@@ -115,7 +124,7 @@ class Client:
     ) -> Answer:
         """One request, one answer."""
         fields = {**wire.as_user_header(self.as_user), **(headers or {})}
-        connection = self._open(wire.render_request(method, path, query, fields, body))
+        connection = self._open(wire.Request(method, path, query, fields, body))
         try:
             content = connection.run(connection.response.read_body())
             response = connection.response
@@ -139,6 +148,10 @@ class Client:
         for chunk in self._chunks(path, query):
             yield from splitter.feed(chunk)
         yield from (line for line in splitter.feed(b"\n") if line)
+
+    def content(self, path: str, query: Query | None = None) -> bytes:
+        """An answer that is no envelope: a picture."""
+        return b"".join(self._chunks(path, query))
 
     def stream(
         self, query: Query | None = None, *, after: int | str | None = None, deadline: float | None
@@ -182,8 +195,7 @@ class Client:
         self, path: str, query: Query | None, deadline: float | None = None
     ) -> Iterator[bytes]:
         headers = wire.as_user_header(self.as_user)
-        request = wire.render_request("GET", path, query, headers, None)
-        connection = self._open(request, deadline)
+        connection = self._open(wire.Request("GET", path, query, headers), deadline)
         connection.patience = wire.IDLE_LIMIT
         response = connection.response
         try:
@@ -195,22 +207,26 @@ class Client:
         finally:
             connection.close()
 
-    def _open(self, request: bytes, deadline: float | None = None) -> Connection:
-        connection = Connection(self._connect(), self.patience, deadline)
+    def _open(self, request: wire.Request, deadline: float | None = None) -> Connection:
+        sock, path = self._connect()
+        connection = Connection(sock, self.patience, deadline)
         try:
-            connection.send(request)
+            connection.send(request.render(self.tokens.get(path)))
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> tuple[socket.socket, Path]:
         failures = []
         for path in self.sockets:
             try:
-                return _connect_to(path, self.patience)
+                sock = _connect_to(path, self.patience)
             except OSError as error:
                 failures.append((path, error))
+                continue
+            self.reached = path
+            return sock, path
         raise wire.unreachable(failures)
 
 

@@ -61,11 +61,17 @@ class AsyncClient:
     """As `doorlock.client.Client`. Cancelling a call closes its connection."""
 
     def __init__(
-        self, sockets: Sequence[Path], *, as_user: str | None = None, patience: float = 10.0
+        self,
+        sockets: Sequence[Path],
+        *,
+        as_user: str | None = None,
+        patience: float = 10.0,
+        tokens: Mapping[Path, str] | None = None,
     ) -> None:
         self.sockets = list(sockets)
         self.as_user = as_user
         self.patience = patience
+        self.tokens = dict(tokens or {})
 
     async def get(self, path: str, query: Query | None = None) -> Answer:
         return await self.call("GET", path, query=query)
@@ -92,7 +98,7 @@ class AsyncClient:
     ) -> Answer:
         """One request, one answer."""
         fields = {**wire.as_user_header(self.as_user), **(headers or {})}
-        request = wire.render_request(method, path, query, fields, body)
+        request = wire.Request(method, path, query, fields, body)
         async with self._open(request) as connection:
             response = connection.response
             content = await connection.run(response.read_body())
@@ -119,7 +125,7 @@ class AsyncClient:
         parser = wire.EventParser()
         headers = wire.as_user_header(self.as_user)
         query = {**(query or {}), "after": after}
-        request = wire.render_request("GET", "/api/events/stream", query, headers, None)
+        request = wire.Request("GET", "/api/events/stream", query, headers)
         async with self._open(request) as connection:
             connection.patience = wire.IDLE_LIMIT
             response = connection.response
@@ -132,15 +138,15 @@ class AsyncClient:
         raise ConnectionLost
 
     @asynccontextmanager
-    async def _open(self, request: bytes) -> AsyncIterator[AsyncConnection]:
-        connection = await self._connect()
+    async def _open(self, request: wire.Request) -> AsyncIterator[AsyncConnection]:
+        connection, path = await self._connect()
         try:
-            await connection.send(request)
+            await connection.send(request.render(self.tokens.get(path)))
             yield connection
         finally:
             connection.close()
 
-    async def _connect(self) -> AsyncConnection:
+    async def _connect(self) -> tuple[AsyncConnection, Path]:
         failures = []
         for path in self.sockets:
             opening = asyncio.open_unix_connection(str(path), limit=wire.MAX_LINE)
@@ -149,5 +155,5 @@ class AsyncClient:
             except OSError as error:
                 failures.append((path, error))
             else:
-                return AsyncConnection(reader, writer, self.patience)
+                return AsyncConnection(reader, writer, self.patience), path
         raise wire.unreachable(failures)

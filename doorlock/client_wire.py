@@ -79,6 +79,22 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+class Request(NamedTuple):
+    """A request before it is known which daemon it goes to."""
+
+    method: str
+    path: str
+    query: Query | None
+    headers: Mapping[str, str]
+    body: Any = None
+
+    def render(self, token: str | None) -> bytes:
+        """As it goes out, spoken for by `token`."""
+        bearer = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {**bearer, **self.headers}
+        return render_request(self.method, self.path, self.query, headers, self.body)
+
+
 def render_request(
     method: str, path: str, query: Query | None, headers: Mapping[str, str], body: Any
 ) -> bytes:

@@ -50,6 +50,11 @@ def state_dir(env: Mapping[str, str], uid: int) -> Path:
     return _base(env, uid, "XDG_STATE_HOME", ".local/state") / "doorlock"
 
 
+def login_file(env: Mapping[str, str], uid: int) -> Path:
+    """Where a person's command line keeps whom it has signed in as: a person's, for root too."""
+    return _base(env, uid, "XDG_STATE_HOME", ".local/state") / "doorlock" / "logins.json"
+
+
 def _default_socket(env: Mapping[str, str], uid: int) -> Path:
     if uid == 0:
         return SYSTEM_SOCKET

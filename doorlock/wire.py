@@ -27,12 +27,33 @@ def _printable(value: object) -> object:
     return value
 
 
+def _given(value: object) -> object:
+    """Forms send what was left empty as an empty string."""
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _unicode(value: object) -> object:
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("half a character is not allowed")
+    return value
+
+
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 Name = Annotated[str, BeforeValidator(_printable), Field(min_length=1, max_length=100)]
 Text = Annotated[str, BeforeValidator(_printable), Field(max_length=200)]
+Schedule = Annotated[
+    Annotated[str, Field(max_length=500)] | None,
+    BeforeValidator(_given),
+    BeforeValidator(_printable),
+]
 EspId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
 Username = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+
+
+Secret = Annotated[str, BeforeValidator(_unicode), Field(repr=False)]
+MaybeSecret = Annotated[str | None, BeforeValidator(_unicode), Field(repr=False)]
+LoginName = Annotated[Annotated[str, Field(max_length=254)] | None, BeforeValidator(_given)]
 
 
 class Body(BaseModel):
@@ -58,6 +79,7 @@ class ChangeDevice(Body):
     room: Text | None = None
     location: Text | None = None
     is_active: bool | None = None
+    timezone: Annotated[str, Field(max_length=64)] | None = None
     settings: dict[str, Any] | None = None
 
 
@@ -72,11 +94,66 @@ class SendCommand(Body):
 
 
 class ShareDevice(Body):
+    """Left open, `invite` is for whoever has no account and is named by an email address; True
+    insists on a user or an address, False on a user."""
+
     user: Annotated[str, Field(min_length=1, max_length=254)]
     permission: Literal["view", "control", "admin"]
     starts_at: Time = None
     expires_at: Time = None
-    schedule: str | None = None
+    schedule: Schedule = None
+    invite: bool | None = None
+    invite_expires_at: Time = None
+    dry_run: bool = False
+
+
+class AcceptInvitation(Body):
+    code: Annotated[str, Field(min_length=1, max_length=100, repr=False)]
+
+
+class TransferDevice(Body):
+    user: Annotated[str, Field(min_length=1, max_length=254)]
+
+
+class AcceptTransfer(Body):
+    """`drop_shares` ends the shares that others have of the device."""
+
+    drop_shares: bool = False
+
+
+class Register(Body):
+    """A sign-up. What else is sent, a role above all, counts for nothing."""
+
+    username: Annotated[Username | None, BeforeValidator(_given)] = None
+    email: Annotated[Email | None, BeforeValidator(_given)] = None
+    name: Text = ""
+    password: Secret
+    invite_code: Annotated[
+        Annotated[str, Field(max_length=100)] | None, BeforeValidator(_given), Field(repr=False)
+    ] = None
+
+
+class Login(Body):
+    """Either of the two may hold either."""
+
+    email: LoginName = None
+    username: LoginName = None
+    password: Secret
+
+
+class ChangePassword(Body):
+    current_password: MaybeSecret = None
+    new_password: Secret
+
+
+class SetPassword(Body):
+    new_password: Secret
+
+
+class CreateToken(Body):
+    name: Name
+    scope: Literal["view", "control", "admin"] = "view"
+    expires_at: Time = None
 
 
 class AddUser(Body):
@@ -84,10 +161,20 @@ class AddUser(Body):
     name: Text = ""
     email: Email | None = None
     role: Literal["user", "admin", "super_admin"] = "admin"
+    password: MaybeSecret = None
 
 
 class LinkUser(Body):
     uid: Annotated[int, Field(ge=0, le=2**32 - 2)]
+
+
+class DecideVisitor(Body):
+    """`image` is the picture that was shown when this was decided, null where none was; left out,
+    the decision is on whatever picture there is when it is asked for."""
+
+    visitor_log_id: Annotated[str, Field(max_length=64)]
+    notes: Annotated[str | None, BeforeValidator(_printable), Field(max_length=1000)] = None
+    image: Annotated[str | None, Field(max_length=64)] = None
 
 
 class DeviceProof(Body):

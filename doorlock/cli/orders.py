@@ -79,9 +79,9 @@ def give(session: Session, order: Order, refs: Sequence[str]) -> None:
         for ref in dict.fromkeys(refs):
             targets.append(_submit(session.client, order, ref))
         for target in targets:
-            _see_through(session, order, target)
+            see_through(session, order, target)
     except KeyboardInterrupt:
-        raise _interrupted(targets) from None
+        raise interrupted(targets) from None
     _conclude(session, targets)
 
 
@@ -117,7 +117,7 @@ def _post(client: Client, order: Order, ref: str) -> Answer:
         ) from None
 
 
-def _see_through(session: Session, order: Order, target: Target) -> None:
+def see_through(session: Session, order: Order, target: Target) -> None:
     """Wait for one target where that is wanted, and tell its success."""
     if target.problem is None and order.wait and not order.dry_run:
         _await_outcome(session, target)
@@ -282,7 +282,8 @@ def _several(session: Session, problems: list[Problem], total: int, data: Any) -
     return CliFailure(code, f"none of {total} done", data=data)
 
 
-def _interrupted(targets: Sequence[Target]) -> CliFailure:
+def interrupted(targets: Sequence[Target]) -> CliFailure:
+    """What to say when ctrl-c ended the waiting."""
     running = [target for target in targets if target.command and not target.is_over]
     ids = " ".join(str(target.command.get("commandId")) for target in running[:1])
     said = "stopped waiting; the command itself goes on"

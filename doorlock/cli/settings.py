@@ -58,6 +58,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "room": ("room", str),
     "location": ("location", str),
     "active": ("isActive", _truth),
+    "timezone": ("timezone", str),
 }
 _SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "auto-lock-timeout": ("autoLockTimeout", _milliseconds),

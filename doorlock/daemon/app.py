@@ -21,25 +21,49 @@ from doorlock.daemon.api.server import HttpServer, tcp_listener, unix_listener
 from doorlock.daemon.api.state import Services
 from doorlock.daemon.config import Config, shown
 from doorlock.daemon.domain.sessions import Session
+from doorlock.daemon.domain.users import Caller
 from doorlock.daemon.gateways.codec import MAX_MESSAGE_BYTES
+from doorlock.daemon.gateways.dashboards import Dashboards
 from doorlock.daemon.gateways.mqtt_part import Mqtt
 from doorlock.daemon.gateways.socketio import SocketIoGateway
 from doorlock.daemon.ports import Clock, DeviceGateway, PartHealth, Store
-from doorlock.daemon.services.accounts import Accounts, signing_key
+from doorlock.daemon.services.access_tokens import AccessTokens
+from doorlock.daemon.services.accounts import Accounts
+from doorlock.daemon.services.clearing import Clearing
 from doorlock.daemon.services.clock import Agenda, SystemClock
+from doorlock.daemon.services.desk import Desk
 from doorlock.daemon.services.dispatch import Dispatch
+from doorlock.daemon.services.explain import Explain
 from doorlock.daemon.services.feed import Feed
+from doorlock.daemon.services.figures import Figures
+from doorlock.daemon.services.frames import Frames
 from doorlock.daemon.services.guard import Guard
 from doorlock.daemon.services.health import Health
 from doorlock.daemon.services.ingest import Ingest
+from doorlock.daemon.services.keys import Keys
 from doorlock.daemon.services.lifecycle import Lifecycle
+from doorlock.daemon.services.links import Links
+from doorlock.daemon.services.live import LiveView
+from doorlock.daemon.services.metrics import Metrics
+from doorlock.daemon.services.notices import Notices
+from doorlock.daemon.services.overview import Overview
+from doorlock.daemon.services.passwords import Passwords
+from doorlock.daemon.services.pictures import Pictures
 from doorlock.daemon.services.presence import Presence
 from doorlock.daemon.services.queries import Queries
 from doorlock.daemon.services.recovery import recover
 from doorlock.daemon.services.registry import Registry
 from doorlock.daemon.services.retention import Retention
+from doorlock.daemon.services.sessions import Sessions
 from doorlock.daemon.services.sharing import Sharing
+from doorlock.daemon.services.sight import Sight
+from doorlock.daemon.services.signin import SignIn
 from doorlock.daemon.services.submit import Submit
+from doorlock.daemon.services.telling import Telling
+from doorlock.daemon.services.transfers import Transfers
+from doorlock.daemon.services.visitor_log import VisitorLog
+from doorlock.daemon.services.visitors import Visitors
+from doorlock.daemon.stores.snapshots import FileSnapshots, folder_of
 from doorlock.daemon.stores.sqlite import SqliteStore, path_of
 
 log = structlog.get_logger("doorlock.daemon")
@@ -99,15 +123,19 @@ async def running(config: Config, store: Store, clock: Clock) -> AsyncIterator[R
         unfinished = await recover(store, house.lifecycle)
         if unfinished:
             log.info("took up what the last run left unfinished", commands=unfinished)
+        await house.visitors.recover()
         stack.push_async_callback(house.presence.flush)
         stack.push_async_callback(side_tasks.stop)
         side_tasks.start(house.agenda.run(), "deadlines")
         side_tasks.start(house.presence.run(house.end_stale), "presence")
         side_tasks.start(house.retention.run(), "retention")
+        side_tasks.start(house.pictures.run(), "pictures")
         side_tasks.start(house.socketio.run(), "pings")
+        side_tasks.start(house.notices.run(), "notices")
         side_tasks.start(_keep_frozen(house.presence), "memory")
         stack.push_async_callback(house.registry.stop)
         stack.push_async_callback(house.dispatch.stop)
+        stack.push_async_callback(house.visitors.stop)
         stack.push_async_callback(house.mqtt.stop)
         await house.mqtt.start(house.ingest, house.token_hashes)
         await _listen(stack, house, config)
@@ -168,31 +196,17 @@ class _House:
             self.lifecycle,
             config.commands.failover_after,
         )
+        self.sessions = Sessions(store, clock, Keys.load(key_file), config.auth.jwt_expiration)
+        passwords = Passwords()
         self.accounts = Accounts(
-            store,
-            clock,
-            signing_key(key_file),
-            config.auth.jwt_expiration,
-            frozenset({0, os.geteuid()}),
+            store, clock, self.sessions, passwords, frozenset({0, os.geteuid()})
         )
+        self.signin = SignIn(store, clock, self.sessions, passwords, config.auth.signup)
+        self.access_tokens = AccessTokens(store, clock, self.sessions)
         self.registry = Registry(store, clock, self.guard)
         self.mqtt = Mqtt(
             config.mqtt, config.daemon.state_dir, config.listen.host, os.environ.get("PATH")
         )
-        self.ingest = Ingest(
-            store,
-            clock,
-            self.presence,
-            self.lifecycle,
-            self.dispatch,
-            managed_broker=lambda: self.mqtt.managed,
-            token_seen=self.registry.token_seen,
-            drop=self.drop,
-        )
-        self.socketio = SocketIoGateway(self.ingest, config.listen.cors_origins)
-        self.gateways: tuple[DeviceGateway, ...] = (self.socketio, self.mqtt.gateway)
-        self.dispatch.connect({gateway.transport: gateway for gateway in self.gateways})
-        self.registry.connect(self.mqtt.credentials, self.gateways, lambda: self.mqtt.unprovisioned)
         self.submit = Submit(
             store,
             clock,
@@ -203,14 +217,86 @@ class _House:
             self.dispatch,
             self.feed,
         )
+        assert config.snapshots.url is not None
+        self.telling = Telling()
+        self.links = Links(clock)
+        self.sessions.on_ended(self.links.ended)
+        self.frames = Frames(clock, self.telling)
+        self.pictures = Pictures(
+            store,
+            FileSnapshots(folder_of(config.snapshots.url)),
+            clock,
+            self.guard,
+            self.links,
+            config.events.retention,
+        )
+        self.live_view = LiveView(self.frames, self.pictures, self.links)
+        self.visitors = Visitors(
+            store,
+            clock,
+            self.agenda,
+            self.guard,
+            self.submit,
+            self.telling,
+            config.visitors.expire_after,
+            config.commands.timeout,
+        )
+        self.visitor_log = VisitorLog(store, clock, self.guard, self.pictures, self.public_url)
+        self.ingest = Ingest(
+            store,
+            clock,
+            self.presence,
+            self.lifecycle,
+            self.dispatch,
+            self.visitors,
+            self.pictures,
+            self.frames,
+            managed_broker=lambda: self.mqtt.managed,
+            token_seen=self.registry.token_seen,
+            drop=self.drop,
+        )
+        self.sight = Sight(store, clock)
+        self.notices = Notices(store, clock, self.feed, self.presence, self.sight, self._image_url)
+        self.desk = Desk(
+            clock,
+            self.guard,
+            self.sight,
+            self.submit,
+            self.visitors,
+            self.frames,
+            self.notices,
+        )
+        self.ingest.on_quiet_change(self.notices.changed)
+        self.dashboards = Dashboards(self.sessions, self.desk, self.agenda, clock)
+        self.socketio = SocketIoGateway(self.ingest, config.listen.cors_origins, self.dashboards)
+        self.gateways: tuple[DeviceGateway, ...] = (self.socketio, self.mqtt.gateway)
+        self.dispatch.connect({gateway.transport: gateway for gateway in self.gateways})
+        self.telling.connect(self.gateways)
+        self.registry.connect(self.mqtt.credentials, self.gateways, lambda: self.mqtt.unprovisioned)
         self.queries = Queries(store, clock, self.guard, self.presence, self.feed)
         self.retention = Retention(store, clock, config.events.retention)
         self.sharing = Sharing(store, clock, self.guard, self.accounts)
+        self.transfers = Transfers(store, clock, self.guard, self.accounts)
+        self.explain = Explain(store, clock, self.guard, self.accounts)
         self.health = Health(
             clock,
             self.presence,
             self.feed,
             (self._store_health, self.mqtt.health, self.socketio.health),
+        )
+        self.overview = Overview(
+            store, clock, self.guard, self.presence, self.queries, self.visitor_log
+        )
+        self.clearing = Clearing(store, clock, self.feed)
+        self.metrics = Metrics(
+            store,
+            clock,
+            Figures(store, self.lifecycle),
+            self.presence,
+            self.health,
+            self.feed,
+            lambda: len(self.dashboards),
+            lambda: self.ingest.rejected_count + self.dashboards.rejected_count,
         )
         self._store = store
 
@@ -222,23 +308,42 @@ class _House:
         shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         return f"{scheme}://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}"
 
+    def public_url(self) -> str:
+        """What a web page or a device elsewhere reaches the daemon by."""
+        return (self._config.listen.public_url or self.url).rstrip("/")
+
     def services(self) -> Services:
         return Services(
             clock=self._clock,
             accounts=self.accounts,
+            sessions=self.sessions,
+            signin=self.signin,
+            access_tokens=self.access_tokens,
             guard=self.guard,
             registry=self.registry,
             sharing=self.sharing,
+            transfers=self.transfers,
+            explain=self.explain,
             submit=self.submit,
             lifecycle=self.lifecycle,
             queries=self.queries,
             ingest=self.ingest,
+            visitors=self.visitors,
+            visitor_log=self.visitor_log,
+            pictures=self.pictures,
+            live_view=self.live_view,
             health=self.health,
+            overview=self.overview,
+            clearing=self.clearing,
+            metrics=self.metrics,
             settings=lambda: shown(self._config),
             public_url=lambda: self._config.listen.public_url or self.url,
             listen_url=lambda: self.url,
             mqtt_url=lambda: self.mqtt.url,
         )
+
+    def _image_url(self, caller: Caller, device_id: str, image: str) -> str:
+        return self.public_url() + self.pictures.path(caller, device_id, image)
 
     async def token_hashes(self) -> dict[str, str | None]:
         """Of every device that may connect: what the broker's users are held against."""

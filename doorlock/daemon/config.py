@@ -118,6 +118,18 @@ class EventsSection(Section):
     retention: PositiveSpan = timedelta(days=90)
 
 
+class VisitorsSection(Section):
+    """`expire_after` is how long a visitor waits for somebody to decide."""
+
+    expire_after: PositiveSpan = timedelta(minutes=10)
+
+
+class SnapshotsSection(Section):
+    """Where pictures are kept; None is a folder in the state directory."""
+
+    url: str | None = None
+
+
 class Config(Section):
     """Everything that can be set; each field is a section of the file."""
 
@@ -129,6 +141,8 @@ class Config(Section):
     commands: CommandsSection = CommandsSection()
     presence: PresenceSection = PresenceSection()
     events: EventsSection = EventsSection()
+    visitors: VisitorsSection = VisitorsSection()
+    snapshots: SnapshotsSection = SnapshotsSection()
 
 
 Layer = dict[str, dict[str, Any]]
@@ -225,12 +239,15 @@ def _filled(config: Config, env: Mapping[str, str], uid: int) -> Config:
     state = (config.daemon.state_dir or paths.state_dir(env, uid)).expanduser().absolute()
     socket = (config.daemon.socket or paths.socket_path(env, uid)).expanduser().absolute()
     url = config.store.url or f"sqlite:///{state / 'doorlock.db'}"
+    pictures = config.snapshots.url or (state / "snapshots").as_uri()
     _check_pair(config.listen.tls_cert, config.listen.tls_key, "listen")
     _check_urls(url, config.mqtt.url)
+    _check_snapshots(pictures)
     return config.model_copy(
         update={
             "daemon": config.daemon.model_copy(update={"state_dir": state, "socket": socket}),
             "store": config.store.model_copy(update={"url": url}),
+            "snapshots": config.snapshots.model_copy(update={"url": pictures}),
             "auth": config.auth.model_copy(
                 update={"jwt_secret_file": config.auth.jwt_secret_file or state / "jwt.key"}
             ),
@@ -258,11 +275,20 @@ def _check_urls(store: str, mqtt: str | None) -> None:
         )
 
 
+def _check_snapshots(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc or len(parts.path) < 2:
+        raise BadConfig(
+            f"the snapshot store {parts.scheme or url!r} is not known",
+            hint="Use file:///path/to/folder.",
+        )
+
+
 def shown(config: Config) -> dict[str, Any]:
     """The settings as plain JSON, without any secret: passwords stand in files, and one inside a
     URL is blanked."""
     plain: dict[str, Any] = json.loads(config.model_dump_json())
-    for section in ("mqtt", "store"):
+    for section in ("mqtt", "store", "snapshots"):
         plain[section]["url"] = _without_password(plain[section]["url"])
     return plain
 

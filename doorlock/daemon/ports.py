@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from doorlock.daemon.domain.access import Share
+from doorlock.daemon.domain.access import Invitation, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import Event, EventType, NewEvent
+from doorlock.daemon.domain.pictures import Picture
 from doorlock.daemon.domain.reports import Report
 from doorlock.daemon.domain.sessions import Session
-from doorlock.daemon.domain.users import User
+from doorlock.daemon.domain.users import AccessToken, User
+from doorlock.daemon.domain.visitors import Visitor, VisitorStatus
 from doorlock.errors import Conflict, Unavailable
 from doorlock.protocol import CommandStatus, Transport
 
@@ -81,6 +83,17 @@ class CommandFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class VisitorFilter:
+    """Which visitors; `devices`: None is no limit, an empty set matches nothing. `since` is
+    inclusive and `until` exclusive."""
+
+    devices: frozenset[str] | None = None
+    statuses: frozenset[VisitorStatus] = frozenset()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """What one step of pruning took: how many events, and the positions it took them from."""
 
@@ -138,10 +151,41 @@ class Store(Protocol):
         """By username."""
 
     async def update_user(
-        self, user_id: str, changes: Mapping[str, Any], events: Iterable[NewEvent] = ()
+        self,
+        user_id: str,
+        changes: Mapping[str, Any],
+        events: Iterable[NewEvent] = (),
+        *,
+        expect: Mapping[str, Any] | None = None,
     ) -> User | None:
-        """The user as changed, or None where there is none. `changes` names fields of User.
-        Raises Taken."""
+        """The user as changed; None, and nothing written, where there is none or a field does not
+        have its `expect`ed value. `changes` and `expect` name fields of User. Raises Taken."""
+
+    # what speaks for people
+    async def revoke_token(
+        self,
+        jti: str,
+        expires_at: datetime,
+        forget_before: datetime,
+        events: Iterable[NewEvent] = (),
+    ) -> Sequence[Event]:
+        """Remembers a token that ended early, until it would have run out; harmless twice. Those
+        that had run out at `forget_before` are forgotten."""
+
+    async def revoked_tokens(self) -> Mapping[str, datetime]:
+        """Every one that is remembered, and when it would have run out."""
+
+    async def add_access_token(
+        self, token: AccessToken, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        """Raises Taken for a name that this user has given already."""
+
+    async def find_access_token(self, token_hash: str) -> AccessToken | None: ...
+    async def access_tokens_of(self, user_id: str) -> Sequence[AccessToken]:
+        """By name."""
+
+    async def remove_access_token(self, token_id: str, events: Iterable[NewEvent] = ()) -> bool:
+        """False, and nothing written, where there is none."""
 
     # devices
     async def add_device(self, device: Device, events: Iterable[NewEvent] = ()) -> Sequence[Event]:
@@ -173,8 +217,22 @@ class Store(Protocol):
         """Note when devices were last heard of: many at once, unknown ids passed over."""
 
     async def remove_device(self, device_id: str, events: Iterable[NewEvent] = ()) -> bool:
-        """False, and nothing written, where there is none. Its shares go with it; its commands
-        and events stay."""
+        """False, and nothing written, where there is none. Its shares and invitations go with it;
+        its commands and events stay."""
+
+    async def devices_offered_to(self, user_id: str) -> Sequence[Device]:
+        """Those whose `transfer_to` is `user_id`; by name, then id."""
+
+    async def transfer_device(
+        self,
+        before: Device,
+        at: datetime,
+        drop_shares_of: Iterable[str],
+        events: Iterable[NewEvent] = (),
+    ) -> Device | None:
+        """Makes the device, still owned and offered as `before` says, that of its `transfer_to`,
+        and takes out the shares of these users on it, every invitation to it and its pending
+        token. None, and nothing written, when its owner or the offer is another, or it is gone."""
 
     # shares
     async def get_share(self, device_id: str, user_id: str) -> Share | None: ...
@@ -186,6 +244,26 @@ class Store(Protocol):
     async def remove_share(
         self, device_id: str, user_id: str, events: Iterable[NewEvent] = ()
     ) -> bool:
+        """False, and nothing written, where there is none."""
+
+    # invitations
+    async def put_invitation(
+        self, invitation: Invitation, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        """Adds it, or replaces the one that this email (regardless of case) has to this device."""
+
+    async def get_invitation(self, invitation_id: str) -> Invitation | None: ...
+    async def invitation_by_code(self, code_hash: str) -> Invitation | None: ...
+    async def invitations_of_device(self, device_id: str) -> Sequence[Invitation]:
+        """Oldest first."""
+
+    async def accept_invitation(
+        self, invitation_id: str, share: Share, events: Iterable[NewEvent] = ()
+    ) -> bool:
+        """Takes the invitation out and adds `share` in its place; False, and nothing written,
+        where it is gone, or that user has a share of that device already."""
+
+    async def remove_invitation(self, invitation_id: str, events: Iterable[NewEvent] = ()) -> bool:
         """False, and nothing written, where there is none."""
 
     # commands
@@ -208,6 +286,46 @@ class Store(Protocol):
         self, wanted: CommandFilter, *, limit: int, offset: int = 0
     ) -> tuple[Sequence[Command], int]:
         """A page, newest first, and how many there are in all."""
+
+    # visitors and their pictures
+    async def add_visitor(
+        self, visitor: Visitor, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]: ...
+    async def get_visitor(self, visitor_id: str) -> Visitor | None: ...
+    async def update_visitor(
+        self, visitor: Visitor, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event] | None:
+        """Writes `visitor` over the version before it (`visitor.version - 1`); None, and nothing
+        written, when somebody else changed it since."""
+
+    async def pending_visitors(self, device_id: str | None = None) -> Sequence[Visitor]:
+        """Those that nobody has decided on, oldest first."""
+
+    async def list_visitors(
+        self, wanted: VisitorFilter, *, limit: int, offset: int = 0
+    ) -> tuple[Sequence[Visitor], int]:
+        """A page, newest first, and how many there are in all."""
+
+    async def count_visitors(self, wanted: VisitorFilter) -> Mapping[VisitorStatus, int]:
+        """How many of each status; a status without any may be missing."""
+
+    async def forget_visitors(self, before: datetime, limit: int) -> int:
+        """Takes out up to `limit` that are over and came before `before`; how many went."""
+
+    async def add_picture(
+        self, picture: Picture, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        """Notes that the device took it; the same one again is the same, with the later time."""
+
+    async def get_picture(self, device_id: str, image: str) -> Picture | None: ...
+    async def latest_picture(self, device_id: str) -> Picture | None: ...
+    async def forget_pictures(self, before: datetime, unused_before: datetime, limit: int) -> int:
+        """Takes out up to `limit` that were taken before `before`, or before `unused_before` and
+        whose device is gone, or that belong to no visitor and are not their device's newest; how
+        many went."""
+
+    async def images_in_use(self, images: Iterable[str]) -> frozenset[str]:
+        """Those of `images` that some device's picture still names."""
 
     # events
     async def append(self, events: Iterable[NewEvent]) -> Sequence[Event]: ...
@@ -294,6 +412,23 @@ class ReportSink(Protocol):
         """The connection answered a ping."""
 
 
+class SnapshotStore(Protocol):
+    """Where the pictures themselves are kept, each by the SHA-256 of its content in hex.
+
+    All raise `Unavailable` when the place cannot be reached or written.
+    """
+
+    async def put(self, content: bytes) -> str:
+        """Its name. It is durable when this returns; what is there already counts as put anew."""
+
+    async def get(self, image: str) -> bytes | None: ...
+    async def put_before(self, moment: datetime) -> Sequence[str]:
+        """The names of all that were last put before `moment`."""
+
+    async def remove(self, image: str, before: datetime) -> bool:
+        """False, and nothing done, where there is none or it was put anew since `before`."""
+
+
 class Notifier(Protocol):
     """Alerts to people outside."""
 
@@ -319,3 +454,7 @@ class PartHealth:
     message: str
     hint: str | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_broken(self) -> bool:
+        return self.status in ("degraded", "down")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from doorlock.daemon.domain.access import Permission, Share
+from doorlock.daemon.domain.access import Invitation, Permission, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
@@ -46,6 +46,20 @@ def share(**fields: Any) -> Share:
         "created_at": NOON_KEPT,
     }
     return Share(**{**given, **fields})
+
+
+def invitation(**fields: Any) -> Invitation:
+    given: dict[str, Any] = {
+        "id": new_id(),
+        "device_id": new_id(),
+        "email": "new@example.org",
+        "permission": Permission.CONTROL,
+        "granted_by": new_id(),
+        "created_at": NOON_KEPT,
+        "code_hash": new_id(),
+        "code_expires_at": NOON_KEPT + timedelta(days=7),
+    }
+    return Invitation(**{**given, **fields})
 
 
 def command(**fields: Any) -> Command:

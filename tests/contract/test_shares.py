@@ -17,6 +17,7 @@ async def test_a_share_comes_back_as_it_was(store: Store) -> None:
         permission=Permission.VIEW,
         starts_at=NOON_KEPT,
         expires_at=NOON_KEPT,
+        schedule="Mon-Fri 09:00-17:00",
     )
     (written,) = await store.put_share(bare, [event()])
     await store.put_share(full)

@@ -23,26 +23,50 @@ from doorlock.daemon.domain.ids import new_id
 from doorlock.daemon.domain.reports import CommandAck, Heartbeat, Report
 from doorlock.daemon.domain.sessions import Session
 from doorlock.daemon.domain.users import Caller, Role, User
+from doorlock.daemon.gateways.dashboards import Dashboards
 from doorlock.daemon.ports import EventFilter, NotConnected, Outgoing
+from doorlock.daemon.services.access_tokens import AccessTokens
 from doorlock.daemon.services.accounts import Accounts
+from doorlock.daemon.services.clearing import Clearing
 from doorlock.daemon.services.clock import Agenda
+from doorlock.daemon.services.desk import Desk
 from doorlock.daemon.services.dispatch import Dispatch
+from doorlock.daemon.services.explain import Explain
 from doorlock.daemon.services.feed import Feed
+from doorlock.daemon.services.figures import Figures
+from doorlock.daemon.services.frames import Frames
 from doorlock.daemon.services.guard import Guard
 from doorlock.daemon.services.health import Health
 from doorlock.daemon.services.ingest import Ingest
+from doorlock.daemon.services.keys import Keys
 from doorlock.daemon.services.lifecycle import Lifecycle
+from doorlock.daemon.services.links import Links
+from doorlock.daemon.services.live import LiveView
+from doorlock.daemon.services.metrics import Metrics
+from doorlock.daemon.services.notices import Notices
+from doorlock.daemon.services.overview import Overview
+from doorlock.daemon.services.passwords import Passwords
+from doorlock.daemon.services.pictures import Pictures
 from doorlock.daemon.services.presence import Presence
 from doorlock.daemon.services.queries import Queries
 from doorlock.daemon.services.recovery import recover
 from doorlock.daemon.services.registry import Registry
 from doorlock.daemon.services.retention import Retention
+from doorlock.daemon.services.sessions import Sessions
 from doorlock.daemon.services.sharing import Sharing
+from doorlock.daemon.services.sight import Sight
+from doorlock.daemon.services.signin import SignIn
 from doorlock.daemon.services.submit import Asked, Submit, Submitted
+from doorlock.daemon.services.telling import Telling
+from doorlock.daemon.services.transfers import Transfers
+from doorlock.daemon.services.visitor_log import VisitorLog
+from doorlock.daemon.services.visitors import Visitors
+from doorlock.daemon.stores.snapshots import FileSnapshots
 from doorlock.daemon.stores.sqlite import SqliteStore
 from doorlock.errors import Unavailable
 from doorlock.protocol import CommandName, Transport
 from tests.support.clock import FakeClock
+from tests.support.passwords import CountingHasher
 
 T = TypeVar("T")
 
@@ -57,6 +81,7 @@ class WatchedStore(SqliteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.path = path
         self._busy: set[asyncio.Future[Any]] = set()
         self.broken = False
         self.before_update: Callable[[Command], Awaitable[None]] | None = None
@@ -196,20 +221,13 @@ class House:
             self.lifecycle,
             settings.failover_after,
         )
-        self.accounts = Accounts(
-            store, clock, b"k" * 64, timedelta(days=7), frozenset({OPERATOR_UID})
-        )
+        self.sessions = Sessions(store, clock, Keys(b"k" * 64), timedelta(days=7))
+        self.hasher = CountingHasher()
+        passwords = Passwords(self.hasher)
+        self.accounts = Accounts(store, clock, self.sessions, passwords, frozenset({OPERATOR_UID}))
+        self.signin = SignIn(store, clock, self.sessions, passwords, signup=True)
+        self.access_tokens = AccessTokens(store, clock, self.sessions)
         self.registry = Registry(store, clock, self.guard)
-        self.ingest = Ingest(
-            store,
-            clock,
-            self.presence,
-            self.lifecycle,
-            self.dispatch,
-            managed_broker=lambda: self.broker is not None,
-            token_seen=self.registry.token_seen,
-            drop=self.drop,
-        )
         self.submit = Submit(
             store,
             clock,
@@ -220,14 +238,80 @@ class House:
             self.dispatch,
             self.feed,
         )
+        self.telling = Telling()
+        self.links = Links(clock)
+        self.sessions.on_ended(self.links.ended)
+        self.frames = Frames(clock, self.telling)
+        self.snapshots = FileSnapshots(store.path.with_name("snapshots"))
+        self.pictures = Pictures(
+            store, self.snapshots, clock, self.guard, self.links, timedelta(days=90)
+        )
+        self.live_view = LiveView(self.frames, self.pictures, self.links)
+        self.visitors = Visitors(
+            store,
+            clock,
+            self.agenda,
+            self.guard,
+            self.submit,
+            self.telling,
+            timedelta(minutes=10),
+            settings.timeout,
+        )
+        self.visitor_log = VisitorLog(
+            store, clock, self.guard, self.pictures, lambda: "http://doors.test"
+        )
+        self.ingest = Ingest(
+            store,
+            clock,
+            self.presence,
+            self.lifecycle,
+            self.dispatch,
+            self.visitors,
+            self.pictures,
+            self.frames,
+            managed_broker=lambda: self.broker is not None,
+            token_seen=self.registry.token_seen,
+            drop=self.drop,
+        )
         self.queries = Queries(store, clock, self.guard, self.presence, self.feed)
         self.retention = Retention(store, clock, timedelta(days=90))
         self.sharing = Sharing(store, clock, self.guard, self.accounts)
+        self.transfers = Transfers(store, clock, self.guard, self.accounts)
+        self.explain = Explain(store, clock, self.guard, self.accounts)
         self.health = Health(clock, self.presence, self.feed, ())
+        self.sight = Sight(store, clock)
+        self.notices = Notices(
+            store,
+            clock,
+            self.feed,
+            self.presence,
+            self.sight,
+            lambda *told: "/".join(map(str, told[1:])),
+        )
+        self.desk = Desk(
+            clock, self.guard, self.sight, self.submit, self.visitors, self.frames, self.notices
+        )
+        self.ingest.on_quiet_change(self.notices.changed)
+        self.overview = Overview(
+            store, clock, self.guard, self.presence, self.queries, self.visitor_log
+        )
+        self.clearing = Clearing(store, clock, self.feed)
+        self.dashboards = Dashboards(self.sessions, self.desk, self.agenda, clock)
+        self.metrics = Metrics(
+            store,
+            clock,
+            Figures(store, self.lifecycle),
+            self.presence,
+            self.health,
+            self.feed,
+            lambda: len(self.dashboards),
+            lambda: self.ingest.rejected_count + self.dashboards.rejected_count,
+        )
         for gateway in (self.websocket, self.mqtt):
             gateway.house = self
         ways = (self.websocket, self.mqtt)
         self.dispatch.connect({gateway.transport: gateway for gateway in ways})
+        self.telling.connect(ways)
         self.registry.connect(broker, ways)
 
     async def drop(self, device_id: str, reason: str) -> None:
@@ -371,7 +455,8 @@ async def house(
     try:
         await it.feed.start()
         await recover(store, it.lifecycle)
-        running = [asyncio.create_task(it.agenda.run())]
+        await it.visitors.recover()
+        running = [asyncio.create_task(it.agenda.run()), asyncio.create_task(it.notices.run())]
         if watching:
             running.append(asyncio.create_task(it.presence.run(it.end_stale)))
         await clock.settle()
@@ -380,6 +465,7 @@ async def house(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await it.visitors.stop()
         await it.dispatch.stop()
         await it.registry.stop()
         await store.close()

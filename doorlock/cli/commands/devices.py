@@ -45,14 +45,14 @@ def register(
     session = Session.of(ctx)
     body = {"name": name, "espId": esp_id, "deviceType": kind, "room": room, "location": location}
     wanted = {key: value for key, value in body.items() if value is not None}
-    with _keeping(token_file) as keep:
+    with keeping(token_file) as keep:
         made = session.client.post("/api/device/register", wanted).data
         keep(made["deviceToken"])
     _tell_token(session, made, f"registered {made.get('name', name)}", token_file)
 
 
 @contextmanager
-def _keeping(path: Path | None) -> Iterator[Any]:
+def keeping(path: Path | None) -> Iterator[Any]:
     """A function that keeps the token in a new file, made before there is a token to lose."""
     if path is None:
         yield lambda token: None
@@ -106,16 +106,25 @@ def rename(
 def set_fields(
     ctx: typer.Context,
     device: Device,
-    changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...")],
+    changes: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Of the door's clock, as in Europe/Berlin.")
+    ] = None,
 ) -> None:
     """Change what is known of a device, or how it behaves.
 
-    Known of it: room, location, active (yes or no). Its own settings, which it is told of:
+    Known of it: room, location, active (yes or no), timezone, by which the schedules of its
+    shares go. Its own settings, which it is told of:
     auto-lock-timeout (1s to 60s), motion-sensitivity (0 to 100), capture-mode (on_motion,
     continuous or manual), notifications (yes or no).
     """
     session = Session.of(ctx)
-    changed = session.client.put(device_path(device), parse_changes(changes)).data
+    wanted = parse_changes(changes or [])
+    if timezone is not None:
+        wanted["timezone"] = timezone
+    if not wanted:
+        raise typer.BadParameter("Give KEY=VALUE, or --timezone.")
+    changed = session.client.put(device_path(device), wanted).data
     session.out.emit(changed, lambda: [visible(_changed(device, changed))])
 
 
@@ -140,7 +149,7 @@ def rotate(
     session = Session.of(ctx)
     question = f"Give {visible(device)} a new token and cut it off until it has it?"
     session.confirm(question, yes=yes)
-    with _keeping(token_file) as keep:
+    with keeping(token_file) as keep:
         made = session.client.post(device_path(device, "token", "rotate")).data
         keep(made["deviceToken"])
     _tell_token(session, made, f"{device} has a new token", token_file)

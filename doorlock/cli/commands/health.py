@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,17 +12,30 @@ from doorlock.cli import views
 from doorlock.cli.exit_codes import ExitCode
 from doorlock.cli.failures import CliFailure
 from doorlock.cli.output import Cell, Output, visible
+from doorlock.cli.redraw import redraw
 from doorlock.cli.session import Session
 from doorlock.errors import DaemonUnreachable, DoorlockError, NotAllowed
 from doorlock.protocol import API_VERSION
 
+_HEALTH = "/api/health/detailed"
 CHECK_STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-def status(ctx: typer.Context) -> None:
+def status(
+    ctx: typer.Context,
+    *,
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Go on, and show it anew at every event.")
+    ] = False,
+) -> None:
     """Show how the daemon is doing: what it runs on, and how many devices it has."""
     session = Session.of(ctx)
-    health = session.client.get("/api/health/detailed").data
+    if watch:
+        redraw(session, _HEALTH, lambda health: _show(session, health))
+    _show(session, session.client.get(_HEALTH).data)
+
+
+def _show(session: Session, health: dict[str, Any]) -> None:
     session.out.emit(health, lambda: session.out.record(_fields(health, session.verbose)))
 
 

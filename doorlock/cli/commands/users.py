@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from doorlock.cli import views
+from doorlock.cli.commands.signin import FromStdin
 from doorlock.cli.inputs import User, Yes, one_of
 from doorlock.cli.output import Output, visible
 from doorlock.cli.session import Session
@@ -25,10 +26,19 @@ def add(
     name: Annotated[str | None, typer.Option(help="Their whole name.")] = None,
     email: Annotated[str | None, typer.Option(help="Their address.")] = None,
     role: Role = "user",
+    password_stdin: FromStdin = False,
 ) -> None:
-    """Add a user. `doorlock user link` lets them in by their Unix account."""
+    """Add a user. `doorlock user link` lets them in by their Unix account, a password
+    (--password-stdin, or `doorlock user passwd`) by signing in."""
     session = Session.of(ctx)
-    body = {"username": username, "name": name, "email": email, "role": role}
+    password = session.secret("", from_stdin=True) if password_stdin else None
+    body = {
+        "username": username,
+        "name": name,
+        "email": email,
+        "role": role,
+        "password": password,
+    }
     wanted = {key: value for key, value in body.items() if value is not None}
     made = session.client.post("/api/users", wanted).data
     session.out.emit(made, lambda: [visible(f"added {made['username']} ({made['id']})")])
@@ -70,6 +80,7 @@ def _record(out: Output, user: dict[str, Any]) -> Iterable[str]:
             ("role", views.text(user.get("role"))),
             ("active", views.text(user.get("isActive"))),
             ("Unix uid", views.text(user.get("unixUid"))),
+            ("password", views.text(user.get("hasPassword"))),
             ("since", views.moment(user.get("createdAt"))),
         ]
     )

@@ -9,9 +9,25 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from doorlock import __version__
-from doorlock.daemon.api import commands, devices, errors, events, people, status
+from doorlock.daemon.api import (
+    auth,
+    cameras,
+    commands,
+    dashboard,
+    devices,
+    errors,
+    events,
+    logs,
+    metrics,
+    people,
+    shares,
+    status,
+    visitors,
+)
+from doorlock.daemon.api.errors import known_failure
 from doorlock.daemon.api.respond import failure
 from doorlock.daemon.api.state import Services
+from doorlock.errors import TooLarge
 from doorlock.protocol import AS_USER_HEADER, DEVICE_ID_HEADER, DEVICE_TOKEN_HEADER
 
 Scope = MutableMapping[str, Any]
@@ -21,6 +37,8 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
+ROOMIER = {visitors.UPLOAD: visitors.MAX_UPLOAD}
+"""Paths whose bodies may be larger."""
 
 
 def build(services: Services) -> FastAPI:
@@ -34,7 +52,20 @@ def build(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (status, people, commands, events, devices):
+    for module in (
+        status,
+        auth,
+        people,
+        shares,
+        commands,
+        events,
+        devices,
+        visitors,
+        cameras,
+        logs,
+        dashboard,
+        metrics,
+    ):
         app.include_router(module.router)
     return app
 
@@ -78,7 +109,8 @@ class NoBrowsers:
 
 
 class BoundedBody:
-    """Refuses bodies beyond `limit` bytes, told beforehand or not."""
+    """Refuses bodies beyond `limit` bytes, or what `ROOMIER` has for the path, told beforehand or
+    not."""
 
     def __init__(self, app: Asgi, limit: int) -> None:
         self._app, self._limit = app, limit
@@ -87,35 +119,28 @@ class BoundedBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = _header(scope, b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > self._limit:
-            await _too_large()(scope, receive, send)
+        declared, limit = _header(scope, b"content-length"), ROOMIER.get(scope["path"], self._limit)
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            await known_failure(_too_large(limit))(scope, receive, send)
             return
-        try:
-            await self._app(scope, self._counted(receive), send)
-        except _TooLong:
-            await _too_large()(scope, receive, send)
+        await self._app(scope, self._counted(receive, limit), send)
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, limit: int) -> Receive:
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise _TooLong
+            if seen > limit:
+                raise _too_large(limit)
             return message
 
         return counted
 
 
-class _TooLong(Exception):
-    pass
-
-
-def _too_large() -> Any:
-    return failure(413, "too_large", f"the body is larger than {MAX_BODY} bytes")
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes")
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

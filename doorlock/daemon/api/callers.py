@@ -1,10 +1,10 @@
-"""Who is calling: the peer's uid on the Unix socket, a Bearer token anywhere."""
+"""Who is calling, and from where: the peer's uid on the Unix socket, a Bearer token anywhere."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -12,13 +12,14 @@ from starlette.requests import HTTPConnection
 
 from doorlock.daemon.api.state import services
 from doorlock.daemon.domain.devices import Device
-from doorlock.daemon.domain.users import Caller
+from doorlock.daemon.domain.users import Caller, Scope
 from doorlock.daemon.ports import AuthRefused
-from doorlock.daemon.services.accounts import Accounts
+from doorlock.daemon.services.guard import require_scope
 from doorlock.errors import NotAllowed, NotAuthenticated
 from doorlock.protocol import AS_USER_HEADER, DEVICE_ID_HEADER, DEVICE_TOKEN_HEADER
 
 _PEER = "doorlock_peer"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,11 @@ def bearer_in(request: Request) -> str | None:
 
 async def caller(request: Request) -> Caller:
     """Raises NotAuthenticated, or NotAllowed for a Unix account that is nobody's."""
-    accounts = services(request).accounts
-    found = await _caller(request, accounts)
+    found = await _caller(request)
+    if request.method not in _READING:
+        require_scope(found, Scope.CONTROL, "change anything")
     if (other := request.headers.get(AS_USER_HEADER)) is not None:
-        return await accounts.acting_as(found, _as_text(other))
+        return await services(request).accounts.acting_as(found, _as_text(other))
     return found
 
 
@@ -67,20 +69,35 @@ def _as_text(header: str) -> str:
     return header.encode("latin-1").decode("utf-8", "replace")
 
 
-async def _caller(request: Request, accounts: Accounts) -> Caller:
-    agent = request.headers.get("user-agent", "")[:200] or None
+async def _caller(request: Request) -> Caller:
     peer = peer_in(request)
     if (token := bearer_in(request)) is not None:
-        user = await accounts.by_jwt(token)
-    elif peer is not None:
-        user = await accounts.by_uid(peer.uid)
-    else:
-        raise NotAuthenticated(
-            "Authentication required", hint="Send a token: Authorization: Bearer …"
-        )
-    address = request.client.host if request.client and peer is None else None
-    source = "http" if peer is None else "socket"
-    return Caller(user, source=source, ip_address=address, user_agent=agent)
+        return where(request, await services(request).sessions.by_token(token))
+    if peer is not None:
+        return where(request, Caller(await services(request).accounts.by_uid(peer.uid)))
+    raise NotAuthenticated("Authentication required", hint="Send a token: Authorization: Bearer …")
+
+
+def where(request: Request, caller: Caller) -> Caller:
+    """`caller`, with what the request says of where they are."""
+    found = request_metadata(request)
+    return replace(
+        caller,
+        source=found["source"],
+        ip_address=found["ipAddress"],
+        user_agent=found["userAgent"],
+    )
+
+
+def request_metadata(request: Request) -> dict[str, Any]:
+    """What an event says of where a request comes from."""
+    local = peer_in(request) is not None
+    return {
+        "source": "socket" if local else "http",
+        "ipAddress": request.client.host if request.client and not local else None,
+        "socketId": None,
+        "userAgent": request.headers.get("user-agent", "")[:200] or None,
+    }
 
 
 async def device_from_headers(request: Request) -> Device:
@@ -89,7 +106,7 @@ async def device_from_headers(request: Request) -> Device:
     token = request.headers.get(DEVICE_TOKEN_HEADER)
     bearer = bearer_in(request)
     if bearer is not None and token is None and bearer.count(".") == 2:
-        return await services(request).accounts.device_by_jwt(bearer)
+        return await services(request).sessions.device_by_jwt(bearer)
     token = token or bearer
     if not device_id or not token:
         raise NotAuthenticated("Authentication required")

@@ -161,7 +161,7 @@ async def _proof(request: Request, body: wire.DeviceProof, message: str) -> Resp
         "activated": device.activated_at is not None,
         "activatedAt": iso_or_none(device.activated_at),
     }
-    token = services(request).accounts.token_for_device(device)
+    token = services(request).sessions.token_for_device(device)
     return envelope(data, message, token=token)
 
 

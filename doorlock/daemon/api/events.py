@@ -44,9 +44,9 @@ def wanted(
     """The filter that a query string says. Raises BadInput."""
     base = EventFilter(
         command=command,
-        types=_types(type or []),
-        since=_moment("since", since),
-        until=_moment("until", until),
+        types=types_named(type or []),
+        since=moment("since", since),
+        until=moment("until", until),
         after=after,
         before=before,
     )
@@ -64,10 +64,24 @@ async def logs(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     order: str = "desc",
+    cleared: bool = False,
 ) -> Response:
+    return await log_page(request, caller, wanted, page, limit, order, cleared)
+
+
+async def log_page(
+    request: Request,
+    caller: Caller,
+    wanted: Wanted,
+    page: int,
+    limit: int,
+    order: str = "desc",
+    cleared: bool = False,
+) -> Response:
+    """A page of the log; with what the caller has cleared, or without."""
     queries = services(request).queries
     position = queries.position
-    scope = await queries.scope(caller, wanted)
+    scope = queries.without_cleared(caller, await queries.scope(caller, wanted), cleared)
     found = await queries.events(scope, limit, order != "asc", (page - 1) * limit)
     total = await queries.count(scope)
     return envelope(found, position=position, pagination=pages(page, limit, total))
@@ -115,8 +129,11 @@ async def _frames(
     request: Request, caller: Caller, wanted: Wanted, after: int
 ) -> AsyncIterator[bytes]:
     yield _frame("hello", {"position": after})
+    sessions = services(request).sessions
     source = services(request).queries.follow(caller, wanted, after)
     async for item in with_pings(source, _PING_EVERY):
+        if not await sessions.is_live(caller):
+            return  # what they showed when they came has ended since
         match item:
             case None:
                 yield b": ping\n\n"
@@ -155,7 +172,8 @@ async def with_pings(source: AsyncIterator[Any], every: float) -> AsyncIterator[
 _END = object()
 
 
-def _types(names: list[str]) -> frozenset[EventType]:
+def types_named(names: list[str]) -> frozenset[EventType]:
+    """Each may be several, divided by commas. Raises BadInput."""
     found = [name.strip() for part in names for name in part.split(",") if name.strip()]
     try:
         return frozenset(EventType(name) for name in found)
@@ -165,7 +183,8 @@ def _types(names: list[str]) -> frozenset[EventType]:
         ) from error
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
+def moment(name: str, text: str | None) -> datetime | None:
+    """A time in a query string. Raises BadInput."""
     if text is None:
         return None
     try:

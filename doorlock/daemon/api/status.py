@@ -39,7 +39,31 @@ async def health(request: Request) -> Response:
 async def detailed(request: Request, caller: TheCaller) -> Response:
     found = services(request)
     data = {**found.health.detailed(), "devices": await found.queries.stats(caller)}
+    if not caller.user.is_operator:  # what all tenants do together is no concern of one
+        data["connections"] = await found.overview.connections(caller)
+        data["services"] = {
+            name: {"status": part["status"], "message": part["message"]}
+            for name, part in data["services"].items()
+        }
     return envelope(data, data["status"])
+
+
+@router.get("/health/devices")
+async def device_health(request: Request, caller: TheCaller) -> Response:
+    return envelope(await services(request).overview.device_health(caller))
+
+
+@router.get("/health/metrics")
+async def metrics(request: Request, caller: TheCaller) -> Response:
+    found = services(request)
+    health = found.health.detailed()
+    data = {
+        **await found.overview.metrics(caller),
+        "uptime": health["uptime"],
+        "memory": health["memory"],
+        "lastErrors": health["lastErrors"],
+    }
+    return envelope(data)
 
 
 @router.get("/config")

@@ -39,7 +39,9 @@ class Device:
     `token_hash` is the SHA-256 of the device token in hex, or None when it was revoked.
     `maintenance` is what the device itself last said. `mqtt_provisioned` says that the broker
     knows the current token, where the daemon manages the broker's users. A pending token comes
-    with a pairing QR, and replaces the token when the device first uses it in time.
+    with a pairing QR, and replaces the token when the device first uses it in time. `timezone` is
+    that of the door's own clock. `transfer_to` has been offered the device by its owner, and may
+    accept it until `transfer_expires_at`.
     """
 
     id: str
@@ -64,6 +66,14 @@ class Device:
     mqtt_provisioned: bool = False
     pending_token_hash: str | None = None
     pending_expires_at: datetime | None = None
+    timezone: str = "UTC"
+    transfer_to: str | None = None
+    transfer_expires_at: datetime | None = None
+
+    def is_offered_to(self, user_id: str, now: datetime) -> bool:
+        """Whether `user_id` may make the device theirs by accepting it."""
+        in_time = self.transfer_expires_at is not None and now < self.transfer_expires_at
+        return self.transfer_to == user_id and in_time
 
 
 def lock_after(command: Command, state: LockState, now: datetime) -> LockState | None:

@@ -1,4 +1,4 @@
-"""Devices over Socket.IO; WIRE sections 1 and 2."""
+"""Devices over Socket.IO, WIRE sections 1 and 2, and the server that dashboards use too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.sessions import Session
 from doorlock.daemon.gateways.codec import MAX_MESSAGE_BYTES, Malformed, decode, encode_command
+from doorlock.daemon.gateways.dashboards import Dashboards
 from doorlock.daemon.ports import AuthRefused, NotConnected, Outgoing, PartHealth, ReportSink
 from doorlock.errors import DoorlockError
 from doorlock.protocol import Transport
@@ -45,8 +46,14 @@ class SocketIoGateway:
 
     transport = Transport.WEBSOCKET
 
-    def __init__(self, sink: ReportSink, cors_origins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sink: ReportSink,
+        cors_origins: Sequence[str],
+        dashboards: Dashboards | None = None,
+    ) -> None:
         self._sink = sink
+        self._dashboards = dashboards
         self._sessions: dict[str, Session] = {}
         self._sockets: dict[str, list[str]] = {}  # per device, the one for commands last
         self._opening: set[asyncio.Task[None]] = set()
@@ -60,6 +67,8 @@ class SocketIoGateway:
             ping_interval=25,
             ping_timeout=20,
         )
+        if dashboards is not None:
+            dashboards.attach(self._sio)
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
         self._sio.on("*", self._message)
@@ -89,6 +98,8 @@ class SocketIoGateway:
 
     def health(self) -> PartHealth:
         figures = {"sockets": len(self._sessions)}
+        if self._dashboards is not None:
+            figures["dashboards"] = len(self._dashboards)
         return PartHealth("socketio", "ok", "listening", figures=figures)
 
     async def run(self) -> None:
@@ -108,7 +119,10 @@ class SocketIoGateway:
     # the way up
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
-        who = credentials(environ, auth)
+        who = None if says_dashboard(auth) else credentials(environ, auth)
+        if who is None and self._dashboards is not None:
+            await self._dashboards.connect(sid, environ, auth)
+            return
         if who is None:
             raise Refused("Authentication required")
         session = Session(
@@ -140,6 +154,8 @@ class SocketIoGateway:
         await self._told(self._sink.connected(session))
 
     async def _disconnect(self, sid: str, reason: object = None) -> None:
+        if self._dashboards is not None:
+            await self._dashboards.disconnect(sid)
         await self._end(sid, str(reason or "disconnected"))
 
     async def _end(self, sid: str, reason: str) -> None:
@@ -155,6 +171,8 @@ class SocketIoGateway:
 
     async def _message(self, event: str, sid: str, *data: Any) -> dict[str, Any]:
         """Handle one message; what it returns is the acknowledgement, where one is asked for."""
+        if self._dashboards is not None and sid in self._dashboards:
+            return await self._dashboards.message(event, sid, data[0] if data else None)
         session = self._sessions.get(sid)
         if session is None:
             return await self._complain(sid, "the connection is not ready")
@@ -189,6 +207,10 @@ class SocketIoGateway:
             await telling
         except DoorlockError as error:
             log.warning("something a device did could not be recorded", error=error.message)
+
+
+def says_dashboard(auth: object) -> bool:
+    return isinstance(auth, dict) and auth.get("clientType") == "dashboard"
 
 
 def credentials(environ: dict[str, Any], auth: object) -> tuple[str, str] | None:

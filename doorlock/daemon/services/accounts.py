@@ -1,45 +1,37 @@
-"""Who is calling: users, the Unix accounts that are theirs, and the tokens that speak for them."""
+"""Users, and the Unix accounts that are theirs."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pwd
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import jwt
-
-from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
 from doorlock.daemon.domain.ids import new_id
 from doorlock.daemon.domain.users import Caller, Role, User
 from doorlock.daemon.ports import Clock, Store, Taken
 from doorlock.daemon.services.guard import metadata_of, require_operator
-from doorlock.errors import BadConfig, BadInput, Conflict, NotAllowed, NotAuthenticated, NotFound
-
-ISSUER = "doorlock-system"
-_ALGORITHM = "HS256"
+from doorlock.daemon.services.passwords import Passwords
+from doorlock.daemon.services.sessions import Sessions
+from doorlock.daemon.services.signin import checked_password
+from doorlock.errors import BadInput, Conflict, NotAllowed, NotFound
 
 
 class Accounts:
-    """Users, and how a connection is known to be one."""
+    """The users. Root's account and the daemon's own are operators, whoever else is not."""
 
     def __init__(
         self,
         store: Store,
         clock: Clock,
-        key: bytes,
-        token_life: timedelta,
+        sessions: Sessions,
+        passwords: Passwords,
         operator_uids: frozenset[int],
     ) -> None:
-        self._store, self._clock, self._key = store, clock, key
-        self._token_life, self._operator_uids = token_life, operator_uids
+        self._store, self._clock = store, clock
+        self._sessions, self._passwords = sessions, passwords
+        self._operator_uids = operator_uids
 
     # who is calling
 
@@ -51,61 +43,9 @@ class Accounts:
         if user is None:
             raise NotAllowed(
                 f"the Unix account with uid {uid} is not linked to a user",
-                hint=f"Ask an operator to run: doorlock user link USER --uid {uid}",
+                hint=f"Ask an operator to run: doorlock user link USER {uid}",
             )
         return _active(user)
-
-    async def by_jwt(self, token: str) -> User:
-        """Raises NotAuthenticated."""
-        claims = self._claims(token, "userId")
-        user = await self._store.get_user(str(claims["userId"]))
-        if user is None or not user.is_active:
-            raise _invalid()
-        return user
-
-    def _claims(self, token: str, subject: str) -> dict[str, Any]:
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._key,
-                algorithms=[_ALGORITHM],
-                issuer=ISSUER,
-                # the time is judged by our own clock below
-                options={
-                    "require": ["exp", "iat", subject],
-                    "verify_exp": False,
-                    "verify_iat": False,
-                },
-            )
-        except jwt.PyJWTError as error:
-            raise _invalid() from error
-        exp = claims["exp"]
-        if not isinstance(exp, int | float) or exp <= self._clock.now().timestamp():
-            raise _invalid()
-        return claims
-
-    def token_for(self, user: User) -> str:
-        """A JWT that speaks for `user`; WIRE section 1."""
-        return self._signed({"userId": user.id, "username": user.username, "role": user.role.value})
-
-    def _signed(self, claims: Mapping[str, Any]) -> str:
-        now = self._clock.now()
-        times = {"iat": int(now.timestamp()), "exp": int((now + self._token_life).timestamp())}
-        return jwt.encode(
-            {**claims, "iss": ISSUER, **times, "jti": new_id()}, self._key, algorithm=_ALGORITHM
-        )
-
-    def token_for_device(self, device: Device) -> str:
-        """A JWT for that device alone; it ends with the device token that it was given for."""
-        return self._signed({"deviceId": device.id, "role": "device", "for": _generation(device)})
-
-    async def device_by_jwt(self, token: str) -> Device:
-        """The device that a JWT speaks for. Raises NotAuthenticated."""
-        claims = self._claims(token, "deviceId")
-        device = await self._store.get_device(str(claims["deviceId"]))
-        if device is None or not device.is_active or claims.get("for") != _generation(device):
-            raise _invalid()
-        return device
 
     async def acting_as(self, caller: Caller, ref: str) -> Caller:
         """`caller`, an operator, with the rights of another. Raises NotAllowed, NotFound."""
@@ -142,11 +82,21 @@ class Accounts:
         return await self._store.list_users() if caller.user.is_operator else [caller.user]
 
     async def add(
-        self, caller: Caller, username: str, name: str, email: str | None, role: Role
+        self,
+        caller: Caller,
+        username: str,
+        name: str,
+        email: str | None,
+        role: Role,
+        password: str | None = None,
     ) -> User:
-        """Raises NotAllowed, Conflict."""
+        """Without a password they come by their Unix account alone. Raises NotAllowed, BadInput,
+        Conflict."""
         require_operator(caller, "add users")
         user = User(new_id(), username, self._clock.now(), name or username, email, role)
+        if password is not None:
+            checked_password(password, "password")
+            user = replace(user, password_hash=await self._passwords.hashed(password))
         try:
             await self._store.add_user(user, [self._created(user, metadata_of(caller), caller)])
         except Taken as taken:
@@ -172,7 +122,8 @@ class Accounts:
         return changed or user
 
     async def set_active(self, caller: Caller, ref: str, active: bool) -> User:
-        """Disable or enable a user. Raises NotAllowed, NotFound, BadInput."""
+        """Disable or enable a user; disabling ends every token of theirs. Raises NotAllowed,
+        NotFound, BadInput."""
         require_operator(caller, "disable or enable users")
         user = await self.find(ref)
         if user.unix_uid in self._operator_uids and not active:
@@ -188,7 +139,11 @@ class Accounts:
                     metadata=metadata_of(caller),
                 )
             ]
-        changed = await self._store.update_user(user.id, {"is_active": active}, events)
+        changes = {"is_active": active}
+        if active:
+            changed = await self._store.update_user(user.id, changes)
+        else:
+            changed = await self._sessions.change_user(user, changes, events)
         return changed or user
 
     def _created(
@@ -213,37 +168,3 @@ def _active(user: User) -> User:
             hint=f"An operator can run: doorlock user enable {user.username}",
         )
     return user
-
-
-def _invalid() -> NotAuthenticated:
-    return NotAuthenticated("Invalid token", hint="Sign in again.")
-
-
-def _generation(device: Device) -> str:
-    return hashlib.sha256(f"{device.id}:{device.token_hash}".encode()).hexdigest()[:16]
-
-
-def signing_key(file: Path) -> bytes:
-    """The key of `file`, made at first use, 64 random bytes that only its owner may read.
-
-    Raises BadConfig.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileExistsError), _exclusive(file) as made:
-            made.write(secrets.token_bytes(64))
-        key = file.read_bytes()
-    except OSError as error:
-        raise BadConfig(
-            f"cannot use the key file {file}: {error.strerror}", hint="See auth.jwt_secret_file."
-        ) from error
-    if len(key) < 32:
-        raise BadConfig(
-            f"the key in {file} is too short", hint="It takes 32 bytes or more; 64 are better."
-        )
-    return key
-
-
-def _exclusive(file: Path) -> BinaryIO:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    return os.fdopen(descriptor, "wb")

@@ -10,7 +10,7 @@ from doorlock.daemon.domain import access
 from doorlock.daemon.domain.access import Level
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
-from doorlock.daemon.domain.users import Caller, User
+from doorlock.daemon.domain.users import Caller, Scope, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.errors import Ambiguous, NotAllowed, NotFound
 
@@ -35,10 +35,11 @@ class Guard:
             share = await self._store.get_share(device.id, user.id)
         return access.level(user, device, share, self._clock.now())
 
-    async def visible(self, user: User) -> Sequence[Seen]:
-        """The devices that `user` may see, by name."""
+    async def visible(self, user: User, scope: Scope | None = None) -> Sequence[Seen]:
+        """The devices that `user` may see, by name; their level is at most what `scope` gives."""
         if user.is_operator:
-            return [Seen(device, Level.OWNER) for device in await self._store.list_devices()]
+            most = capped(Level.OWNER, scope)
+            return [Seen(device, most) for device in await self._store.list_devices()]
         if not user.is_active:
             return []
         shares = {share.device_id: share for share in await self._store.shares_of_user(user.id)}
@@ -47,7 +48,7 @@ class Guard:
         now = self._clock.now()
         found = {device.id: device for device in (*owned, *shared)}
         seen = [
-            Seen(device, access.level(user, device, shares.get(device.id), now))
+            Seen(device, capped(access.level(user, device, shares.get(device.id), now), scope))
             for device in found.values()
         ]
         visible = [one for one in seen if one.level >= Level.VIEW]
@@ -59,10 +60,10 @@ class Guard:
         Raises NotFound (whether it exists or not) and Ambiguous, which lists the matches.
         """
         candidates = [
-            Seen(device, await self.level(caller.user, device))
+            Seen(device, capped(await self.level(caller.user, device), caller.scope))
             for device in await self._store.find_devices(ref)
         ]
-        return _match(ref, [one for one in candidates if one.level >= Level.VIEW])
+        return match(ref, [one for one in candidates if one.level >= Level.VIEW])
 
     async def require(self, caller: Caller, ref: str, least: Level, act: str) -> Seen:
         """As `find`; a caller who may see but not `act` is recorded, and NotAllowed raised."""
@@ -90,6 +91,11 @@ class Guard:
         await self._store.append([event])
 
 
+def capped(level: Level, scope: Scope | None) -> Level:
+    """`level`, as far as a token of that scope gives it."""
+    return level if scope is None else min(level, Level[scope.name])
+
+
 def metadata_of(caller: Caller) -> dict[str, Any]:
     """What an event says of who asked, and from where; an operator acting for another is named."""
     metadata: dict[str, Any] = {
@@ -103,7 +109,7 @@ def metadata_of(caller: Caller) -> dict[str, Any]:
     return metadata
 
 
-def _match(ref: str, seen: Sequence[Seen]) -> Seen:
+def match(ref: str, seen: Sequence[Seen]) -> Seen:
     """The best of what `ref` may mean: an id before an ESP id before a name, whose case counts
     only where it decides."""
     named = (
@@ -137,3 +143,19 @@ def require_operator(caller: Caller, act: str) -> None:
             f"only an operator may {act}",
             hint="Ask whoever runs the daemon; root and the daemon's own account are operators.",
         )
+    require_scope(caller, Scope.ADMIN, act)
+
+
+def require_scope(caller: Caller, least: Scope, act: str) -> None:
+    """Raises NotAllowed for a named token that gives less: for acts that are on no device."""
+    if caller.scope is not None and Level[caller.scope.name] < Level[least.name]:
+        raise NotAllowed(
+            f"this token may not {act}",
+            hint=f"Its scope is {caller.scope}; this takes {least}, or signing in.",
+        )
+
+
+def require_person(caller: Caller, act: str) -> None:
+    """Raises NotAllowed for a named token, whatever its scope: one must not lead to more."""
+    if caller.scope is not None:
+        raise NotAllowed(f"a named token may not {act}", hint="Sign in with a password.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from doorlock import __version__
@@ -12,8 +12,6 @@ from doorlock.daemon.services.presence import Presence
 from doorlock.times import iso
 
 Probe = Callable[[], PartHealth]
-
-_BROKEN = frozenset({"down", "degraded"})
 
 
 class Health:
@@ -25,13 +23,24 @@ class Health:
         self._clock, self._presence, self._feed = clock, presence, feed
         self._probes = probes
         self._started = clock.now()
+        self._last_errors: dict[str, dict[str, str]] = {}
 
     def parts(self) -> list[PartHealth]:
-        return [probe() for probe in self._probes]
+        found = [probe() for probe in self._probes]
+        for part in found:
+            if part.is_broken:
+                at = iso(self._clock.now())
+                self._last_errors[part.name] = {"message": part.message, "timestamp": at}
+        return found
+
+    @property
+    def last_errors(self) -> Mapping[str, Mapping[str, str]]:
+        """What each part that was found broken said last, and when."""
+        return self._last_errors
 
     @property
     def is_degraded(self) -> bool:
-        return any(part.status in _BROKEN for part in self.parts())
+        return any(part.is_broken for part in self.parts())
 
     def brief(self) -> dict[str, Any]:
         """For anybody who asks."""
@@ -54,6 +63,7 @@ class Health:
             },
             "connections": dict(self._presence.counts()),
             "memory": {"residentBytes": _resident_bytes()},
+            "lastErrors": dict(self.last_errors),
             "checks": [
                 {
                     "name": part.name,
@@ -67,7 +77,7 @@ class Health:
 
 
 def _verdict(part: PartHealth) -> str:
-    if part.status in _BROKEN:
+    if part.is_broken:
         return "error"
     return "warning" if part.hint else "ok"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +14,19 @@ from doorlock.daemon.domain import reports, tokens
 from doorlock.daemon.domain.commands import Ack, Ignored
 from doorlock.daemon.domain.devices import Device, LockState
 from doorlock.daemon.domain.events import EventType, NewEvent
+from doorlock.daemon.domain.pictures import BadPicture, from_text
 from doorlock.daemon.domain.rates import Bucket
 from doorlock.daemon.domain.reports import Report
 from doorlock.daemon.domain.sessions import Session
+from doorlock.daemon.domain.visitors import Arrival
 from doorlock.daemon.ports import AuthRefused, Clock, Store
 from doorlock.daemon.services.dispatch import Dispatch
+from doorlock.daemon.services.frames import Frames
 from doorlock.daemon.services.lifecycle import Lifecycle
+from doorlock.daemon.services.pictures import Pictures
 from doorlock.daemon.services.presence import Presence
-from doorlock.errors import NotAllowed
+from doorlock.daemon.services.visitors import Visitors
+from doorlock.errors import NotAllowed, TooLarge
 from doorlock.protocol import LockOrigin
 from doorlock.times import iso_or_none
 
@@ -51,6 +57,9 @@ class Ingest:
         presence: Presence,
         lifecycle: Lifecycle,
         dispatch: Dispatch,
+        visitors: Visitors,
+        pictures: Pictures,
+        frames: Frames,
         *,
         managed_broker: Callable[[], bool],
         token_seen: TokenSeen,
@@ -58,10 +67,20 @@ class Ingest:
     ) -> None:
         self._store, self._clock = store, clock
         self._presence, self._lifecycle, self._dispatch = presence, lifecycle, dispatch
+        self._visitors, self._pictures, self._frames = visitors, pictures, frames
         self._managed_broker = managed_broker
         self._token_seen, self._drop = token_seen, drop
         self._limits: dict[str, _Limits] = {}
+        self._on_quiet_change: list[Callable[[str], None]] = []
         self.rejected_count = 0
+
+    def on_quiet_change(self, listener: Callable[[str], None]) -> None:
+        """`listener` hears of each device of which something has changed without an event."""
+        self._on_quiet_change.append(listener)
+
+    def _changed_quietly(self, device_id: str) -> None:
+        for listener in self._on_quiet_change:
+            listener(device_id)
 
     # who it is
 
@@ -133,7 +152,10 @@ class Ingest:
 
     async def connected(self, session: Session) -> None:
         was_online = self._presence.online(session.device_id)
-        if not self._presence.opened(session):
+        first = self._presence.opened(session)
+        # each connection anew: which of them sends the frames is the camera's own matter
+        await self._frames.device_is_back(session.device_id)
+        if not first:
             return
         payload = {"connectionType": session.transport.value, "wasOnline": was_online}
         await self._record(session, EventType.DEVICE_CONNECTED, payload)
@@ -181,6 +203,7 @@ class Ingest:
             for kind, payload in kinds
         ]
         await self._store.update_device(device.id, {**changes, "last_seen": now}, events)
+        self._changed_quietly(device.id)
 
     async def rejected(self, session: Session, event: str, reason: str) -> None:
         self.rejected_count += 1
@@ -224,8 +247,12 @@ class Ingest:
                 await self._described(session, report, report.metadata.get("version"))
             case reports.LowBattery():
                 await self._battery(session, report)
+            case reports.BellPressed():
+                await self._rang(session, report)
+            case reports.Snapshot():
+                await self._pictured(session, report)
             case reports.Frame():
-                pass  # live view: nobody watches yet
+                await self._filmed(session, report)
             case _:
                 await self._logged(session, report)
 
@@ -246,6 +273,7 @@ class Ingest:
         if changes:
             events = [self._event(session, kind, payload) for kind, payload in kinds]
             await self._store.update_device(device.id, changes, events)
+            self._changed_quietly(device.id)
 
     async def _door(self, session: Session, door: reports.DoorStatus) -> None:
         now = self._clock.now()
@@ -287,12 +315,40 @@ class Ingest:
         changes = {"battery_level": round(low.battery_level), "updated_at": self._clock.now()}
         await self._store.update_device(session.device_id, changes, [event])
 
+    async def _rang(self, session: Session, ring: reports.BellPressed) -> None:
+        detail: dict[str, Any] = {"pressedBy": ring.pressed_by}
+        if isinstance(place := ring.metadata.get("location"), str):
+            detail["location"] = place[:200]
+        if ring.claimed_at is not None:
+            detail["claimedAt"] = iso_or_none(ring.claimed_at)
+        arrival = Arrival(bell=True)
+        await self._visitors.arrived(session.device_id, arrival, session.metadata(), detail)
+
+    async def _pictured(self, session: Session, snapshot: reports.Snapshot) -> None:
+        captured = {"quality": snapshot.quality, "metadata": snapshot.metadata}
+        if snapshot.claimed_at is not None:
+            captured["claimedAt"] = iso_or_none(snapshot.claimed_at)
+        try:
+            content = await asyncio.to_thread(from_text, snapshot.image)
+            picture = await self._pictures.keep(
+                session.device_id, content, session.metadata(), captured
+            )
+        except (BadPicture, TooLarge) as error:
+            await self.rejected(session, snapshot.event, error.message)
+            raise
+        arrival = Arrival(image=picture.image)
+        await self._visitors.pictured(session.device_id, arrival, session.metadata())
+
+    async def _filmed(self, session: Session, frame: reports.Frame) -> None:
+        try:
+            self._frames.publish(session.device_id, frame.image)
+        except (BadPicture, TooLarge) as error:
+            await self.rejected(session, frame.event, error.message)
+            raise
+
     async def _logged(self, session: Session, report: Report) -> None:
         kind = _LOGGED_AS[type(report)]
         body = report.model_dump(mode="json", by_alias=True, exclude_none=True)
-        image = body.pop("image", None)
-        if isinstance(image, str):
-            body["imageBytes"] = len(image) * 3 // 4
         for known in ("deviceId", "timestamp"):
             body.pop(known, None)
         await self._store.append([self._event(session, kind, body, report.claimed_at)])
@@ -320,10 +376,8 @@ class Ingest:
 
 _LOGGED_AS = {
     reports.SnapshotReady: EventType.SNAPSHOT_CAPTURED,
-    reports.Snapshot: EventType.SNAPSHOT_CAPTURED,
     reports.Motion: EventType.MOTION_DETECTED,
     reports.DeviceFault: EventType.ERROR_OCCURRED,
-    reports.BellPressed: EventType.VISITOR_ARRIVED,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from doorlock.daemon.domain.access import Level, Share
+from doorlock.daemon.domain.access import Invitation, Level, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.events import Event, verify
 from doorlock.daemon.domain.users import Caller, User
@@ -15,7 +15,14 @@ from doorlock.daemon.ports import Clock, CommandFilter, EventFilter, Store
 from doorlock.daemon.services.feed import Feed, Gap
 from doorlock.daemon.services.guard import Guard, Seen
 from doorlock.daemon.services.presence import Presence
-from doorlock.daemon.services.views import command_view, device_view, event_view, share_view
+from doorlock.daemon.services.told import activity_row
+from doorlock.daemon.services.views import (
+    command_view,
+    device_view,
+    event_view,
+    invitation_view,
+    share_view,
+)
 from doorlock.errors import NotFound
 
 _STEP = 1000
@@ -45,7 +52,7 @@ class Queries:
         self, caller: Caller, status: str | None = None, kind: str | None = None
     ) -> list[dict[str, Any]]:
         """Everything that the caller may see, by name."""
-        seen = await self._guard.visible(caller.user)
+        seen = await self._guard.visible(caller.user, caller.scope)
         owners = await self._users(one.device.owner_id for one in seen)
         now = self._clock.now()
         views = [
@@ -110,10 +117,20 @@ class Queries:
         return [command_view(command, names) for command in commands]
 
     async def share_views(self, shares: Sequence[Share]) -> list[dict[str, Any]]:
+        devices = await self._store.list_devices({share.device_id for share in shares})
+        zones = {device.id: device.timezone for device in devices}
+        people = [one for share in shares for one in (share.user_id, share.granted_by)]
+        names = await self._names((share.device_id for share in shares), people)
+        now = self._clock.now()
+        return [
+            share_view(share, now, zones.get(share.device_id, "UTC"), names) for share in shares
+        ]
+
+    async def invitation_views(self, invitations: Sequence[Invitation]) -> list[dict[str, Any]]:
         names = await self._names(
-            (share.device_id for share in shares), (share.user_id for share in shares)
+            (one.device_id for one in invitations), (one.granted_by for one in invitations)
         )
-        return [share_view(share, self._clock.now(), names) for share in shares]
+        return [invitation_view(one, self._clock.now(), names) for one in invitations]
 
     # events
 
@@ -122,9 +139,10 @@ class Queries:
         found = wanted.base
         if wanted.user is not None:
             user = await self._store.find_user(wanted.user)
-            if user is None:
+            if user is None and caller.user.is_operator:
                 raise NotFound(f"there is no user {wanted.user!r}")
-            found = replace(found, user=user.id)
+            # others learn of nobody whether they have an account
+            found = replace(found, user=user.id if user else "")
         if wanted.device is not None:
             found = replace(found, device=await self._device_id(caller, wanted.device))
         if not caller.user.is_operator:
@@ -143,6 +161,25 @@ class Queries:
             wanted, limit=limit, newest_first=newest_first, offset=offset
         )
         return await self.event_views(found)
+
+    def without_cleared(
+        self, caller: Caller, wanted: EventFilter, cleared: bool = False
+    ) -> EventFilter:
+        """`wanted` without what the caller has cleared for themselves, unless they ask for it."""
+        if cleared or wanted.after is not None:
+            return wanted  # whoever names a position says where to begin
+        return replace(wanted, after=caller.user.log_cleared_to)
+
+    async def activity(
+        self, wanted: EventFilter, limit: int, offset: int = 0
+    ) -> list[dict[str, Any]]:
+        """Rows of the activity list, newest first."""
+        found = await self._store.list_events(wanted, limit=limit, newest_first=True, offset=offset)
+        names = await self._names(
+            (event.new.device_id for event in found), (event.new.user_id for event in found)
+        )
+        rows = [(event, event.new.device_id or "", event.new.user_id or "") for event in found]
+        return [activity_row(event, names.get(who), names.get(by)) for event, who, by in rows]
 
     async def count(self, wanted: EventFilter) -> int:
         return await self._store.count_events(wanted)

@@ -17,9 +17,10 @@ from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
 from doorlock.daemon.domain.ids import new_id
 from doorlock.daemon.domain.payloads import settings_checked
-from doorlock.daemon.domain.users import Caller
+from doorlock.daemon.domain.schedules import zone_named
+from doorlock.daemon.domain.users import Caller, Scope
 from doorlock.daemon.ports import Clock, Credentials, DeviceGateway, Store, Taken
-from doorlock.daemon.services.guard import Guard, Seen, metadata_of
+from doorlock.daemon.services.guard import Guard, Seen, metadata_of, require_scope
 from doorlock.errors import Conflict, NotFound, Unavailable
 from doorlock.protocol import DeviceType
 
@@ -72,7 +73,8 @@ class Registry:
         self._unknown_to_broker = unknown_to_broker
 
     async def register(self, caller: Caller, described: Described) -> Issued:
-        """Raises Conflict for an ESP id that is registered already."""
+        """Raises NotAllowed, and Conflict for an ESP id that is registered already."""
+        require_scope(caller, Scope.ADMIN, "register devices")
         now, token = self._clock.now(), tokens.new_token()
         device = Device(
             id=new_id(),
@@ -100,7 +102,8 @@ class Registry:
         return await self._provisioned(device, token)
 
     async def update(self, caller: Caller, ref: str, changes: Mapping[str, Any]) -> Seen:
-        """Change name, room, location, isActive or settings. Raises NotFound, NotAllowed, BadInput.
+        """Change name, room, location, time zone, isActive or settings. Raises NotFound,
+        NotAllowed, BadInput.
 
         Settings take `control`, the rest `admin`.
         """
@@ -117,6 +120,9 @@ class Registry:
         plain = {key: value for key, value in fields.items() if key != "settings"}
         if plain:
             payload = {"changes": plain}
+            if "timezone" in plain:
+                zone_named(plain["timezone"])
+                payload["before"] = {"timezone": device.timezone}
             events.append(self._event(caller, device, EventType.SETTINGS_UPDATED, payload))
         fields["updated_at"] = self._clock.now()
         changed = await self._store.update_device(device.id, fields, events)

@@ -1,18 +1,37 @@
-"""Who else may use a door: shares, and until when."""
+"""Who else may use a door: shares, from when, until when, and at what times."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from doorlock.daemon.domain.access import Level, Permission, Share
+from doorlock.daemon.domain import schedules
+from doorlock.daemon.domain.access import Invitation, Level, Permission, Share, Terms
+from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
 from doorlock.daemon.domain.users import Caller, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.daemon.services.accounts import Accounts
-from doorlock.daemon.services.guard import Guard, metadata_of
-from doorlock.errors import BadInput, NotFound
-from doorlock.times import iso_or_none
+from doorlock.daemon.services.guard import Guard, Seen, metadata_of
+from doorlock.daemon.services.invitations import Invitations, Invited
+from doorlock.daemon.services.views import terms_view
+from doorlock.errors import BadInput, NotAllowed, NotFound
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_LONGEST_EMAIL = 254
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What sharing would do: `after` is an email's invitation where `user` has no account."""
+
+    device: Device
+    user: User | None
+    before: Share | None
+    after: Share | Invitation
 
 
 class Sharing:
@@ -21,6 +40,7 @@ class Sharing:
     def __init__(self, store: Store, clock: Clock, guard: Guard, accounts: Accounts) -> None:
         self._store, self._clock = store, clock
         self._guard, self._accounts = guard, accounts
+        self.invitations = Invitations(store, clock, guard)
 
     async def grant(
         self,
@@ -28,21 +48,73 @@ class Sharing:
         ref: str,
         user_ref: str,
         permission: Permission,
-        starts_at: datetime | None,
-        expires_at: datetime | None,
+        starts_at: datetime | None = None,
+        expires_at: datetime | None = None,
+        schedule: str | None = None,
     ) -> Share:
-        """Share a device, or change what was shared. Raises NotFound, NotAllowed, BadInput."""
-        device = (await self._guard.require(caller, ref, Level.ADMIN, "share")).device
-        user = await self._accounts.find(user_ref)
-        if user.id == device.owner_id:
-            raise BadInput(f"{user.username!r} owns {device.name!r} already")
-        now = self._clock.now()
-        _check_period(starts_at, expires_at, now)
-        share = Share(device.id, user.id, permission, caller.user.id, now, starts_at, expires_at)
+        """Share a device with a user, or change what was shared. Raises NotFound, NotAllowed,
+        BadInput."""
+        terms = Terms(permission, starts_at, expires_at, schedule)
+        shared = await self.share(caller, ref, user_ref, terms, invite=False)
+        assert isinstance(shared, Share)
+        return shared
+
+    async def share(
+        self,
+        caller: Caller,
+        ref: str,
+        user_ref: str,
+        terms: Terms,
+        *,
+        invite: bool | None = None,
+        code_expires_at: datetime | None = None,
+    ) -> Share | Invited:
+        """As `grant`; somebody without an account is invited by their email address, unless
+        `invite` is False. Sharing again replaces what was granted before."""
+        plan = await self.preview(caller, ref, user_ref, terms, invite=invite)
+        if isinstance(plan.after, Invitation):
+            return await self.invitations.invite(caller, plan.device, plan.after, code_expires_at)
+        assert plan.user is not None
+        kind = EventType.SHARE_CHANGED if plan.before else EventType.SHARE_GRANTED
+        event = self._event(caller, kind, plan.after, plan.user, plan.before)
+        await self._store.put_share(plan.after, [event])
+        return plan.after
+
+    async def preview(
+        self,
+        caller: Caller,
+        ref: str,
+        user_ref: str,
+        terms: Terms,
+        *,
+        invite: bool | None = None,
+    ) -> Preview:
+        """What `share` would do, with its refusals. Nothing is changed."""
+        seen = await self._guard.require(caller, ref, Level.ADMIN, "share")
+        device, now = seen.device, self._clock.now()
+        _check_terms(terms, now)
+        user = await self._store.find_user(user_ref)
+        if user is None:
+            email = self._email_of(user_ref, invite)
+            after = self.invitations.draft(caller, device, email, terms)
+            return Preview(device, None, None, after)
+        await self._check_user(caller, seen, user)
         before = await self._store.get_share(device.id, user.id)
-        kind = EventType.SHARE_CHANGED if before else EventType.SHARE_GRANTED
-        await self._store.put_share(share, [self._event(caller, kind, share, user)])
-        return share
+        share = Share(
+            device.id,
+            user.id,
+            terms.permission,
+            caller.user.id,
+            before.created_at if before else now,
+            terms.starts_at,
+            terms.expires_at,
+            terms.schedule,
+        )
+        return Preview(device, user, before, share)
+
+    async def accept(self, caller: Caller, code: str) -> Share:
+        """The share that an invitation becomes, as `Invitations.accept`."""
+        return await self.invitations.accept(caller, code)
 
     async def revoke(self, caller: Caller, ref: str, user_ref: str) -> Share:
         """The share that is no more. Raises NotFound, NotAllowed."""
@@ -69,34 +141,76 @@ class Sharing:
             (share.device_id, share.user_id): share
             for share in await self._store.shares_of_user(caller.user.id)
         }
-        for seen in await self._guard.visible(caller.user):
+        for seen in await self._guard.visible(caller.user, caller.scope):
             if seen.level >= Level.ADMIN:
                 for share in await self._store.shares_of_device(seen.device.id):
                     found[share.device_id, share.user_id] = share
         return list(found.values())
 
-    def _event(self, caller: Caller, kind: EventType, share: Share, user: User) -> NewEvent:
+    def _email_of(self, ref: str, invite: bool | None) -> str:
+        """The address to invite. Raises NotFound, BadInput."""
+        known = len(ref) <= _LONGEST_EMAIL and _EMAIL.fullmatch(ref)
+        if known and invite is not False:
+            return ref
+        if invite:
+            raise BadInput(
+                f"{ref!r} is neither a user nor an email address",
+                hint="An invitation is for an address, such as ann@example.org.",
+            )
+        raise NotFound(
+            f"there is no user {ref!r}",
+            hint="`doorlock user ls` lists them; somebody new is invited by their email address.",
+        )
+
+    async def _check_user(self, caller: Caller, seen: Seen, user: User) -> None:
+        if user.id == seen.device.owner_id:
+            raise BadInput(f"{user.username!r} owns {seen.device.name!r} already")
+        if user.id == caller.user.id and seen.level < Level.OWNER:
+            act = {"permission": seen.level.name.lower()}
+            await self._guard.refuse(caller, seen.device, "change one's own share of", act)
+            raise NotAllowed(
+                "nobody changes their own share",
+                hint="Ask the owner, or somebody else who may share this device.",
+            )
+
+    def _event(
+        self,
+        caller: Caller,
+        kind: EventType,
+        share: Share,
+        user: User,
+        before: Share | None = None,
+    ) -> NewEvent:
+        payload = {"sharedWith": user.id, "username": user.username, **terms_view(share)}
+        if before is not None:
+            payload["before"] = terms_view(before)
         return NewEvent(
             kind,
             self._clock.now(),
             device_id=share.device_id,
             user_id=caller.user.id,
-            payload={
-                "sharedWith": user.id,
-                "username": user.username,
-                "permission": share.permission.value,
-                "startsAt": iso_or_none(share.starts_at),
-                "expiresAt": iso_or_none(share.expires_at),
-            },
+            payload=payload,
             metadata=metadata_of(caller),
         )
 
 
-def _check_period(starts_at: datetime | None, expires_at: datetime | None, now: datetime) -> None:
+def changes_between(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """Each of the terms that would be another: what it is, and what it would be."""
+    fields = ("permission", "startsAt", "expiresAt", "schedule")
+    old = before or dict.fromkeys(fields)
+    return {name: [old[name], after[name]] for name in fields if old[name] != after[name]}
+
+
+def _check_terms(terms: Terms, now: datetime) -> None:
+    starts_at, expires_at = terms.starts_at, terms.expires_at
     if expires_at is not None and expires_at <= now:
         raise BadInput("the share would have expired already", hint="Give a later end.")
     if starts_at is not None and expires_at is not None and expires_at <= starts_at:
         raise BadInput("the share would end before it begins", hint="Swap its two times.")
+    if terms.schedule is not None:
+        schedules.parse(terms.schedule)
 
 
 def _not_shared(name: str, user: User) -> NotFound:

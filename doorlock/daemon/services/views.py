@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from doorlock.daemon.domain.access import Level, Share
+from doorlock.daemon.domain.access import Invitation, Level, Share
+from doorlock.daemon.domain.activity import line_of
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import Event
@@ -26,6 +27,7 @@ def user_view(user: User) -> dict[str, Any]:
         "role": user.role.value,
         "isActive": user.is_active,
         "unixUid": user.unix_uid,
+        "hasPassword": user.password_hash is not None,
         "createdAt": iso(user.created_at),
     }
 
@@ -66,6 +68,7 @@ def device_view(
         "firmwareVersion": device.firmware_version,
         "metadata": dict(device.metadata),
         "settings": dict(device.settings),
+        "timezone": device.timezone,
         "connections": [transport.value for transport in presence.transports(device.id)],
         "owner": {"id": device.owner_id, "username": owner.username if owner else None},
         "userPermissions": _permissions(level),
@@ -110,34 +113,67 @@ def command_view(command: Command, names: Mapping[str, str] | None = None) -> di
     }
 
 
-def share_view(share: Share, now: datetime, names: Mapping[str, str]) -> dict[str, Any]:
+def terms_view(share: Share | Invitation) -> dict[str, Any]:
+    """The terms of a share, in events too."""
+    return {
+        "permission": share.permission.value,
+        "startsAt": iso_or_none(share.starts_at),
+        "expiresAt": iso_or_none(share.expires_at),
+        "schedule": share.schedule,
+        "grantedBy": share.granted_by,
+    }
+
+
+def share_view(
+    share: Share, now: datetime, timezone: str, names: Mapping[str, str]
+) -> dict[str, Any]:
+    """A share; `timezone` is that of its device, whose clock its schedule goes by."""
     return {
         "deviceId": share.device_id,
         "deviceName": names.get(share.device_id),
         "userId": share.user_id,
         "username": names.get(share.user_id),
-        "permission": share.permission.value,
-        "startsAt": iso_or_none(share.starts_at),
-        "expiresAt": iso_or_none(share.expires_at),
-        "schedule": None,
-        "grantedBy": share.granted_by,
+        **terms_view(share),
+        "grantedByName": names.get(share.granted_by),
+        "timezone": timezone,
         "createdAt": iso(share.created_at),
-        "active": share.is_running(now),
+        "active": share.is_running(now, timezone),
+        "nextChange": iso_or_none(share.next_change(now, timezone)),
+    }
+
+
+def invitation_view(
+    invitation: Invitation, now: datetime, names: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "id": invitation.id,
+        "deviceId": invitation.device_id,
+        "deviceName": names.get(invitation.device_id),
+        "email": invitation.email,
+        **terms_view(invitation),
+        "grantedByName": names.get(invitation.granted_by),
+        "createdAt": iso(invitation.created_at),
+        "codeExpiresAt": iso(invitation.code_expires_at),
+        "open": invitation.is_open(now),
     }
 
 
 def event_view(event: Event, names: Mapping[str, str] | None = None) -> dict[str, Any]:
     known = names or {}
     new = event.new
+    device = known.get(new.device_id) if new.device_id else None
+    username = known.get(new.user_id) if new.user_id else None
     return {
         "_id": new.id,
         "id": new.id,
         "seq": event.seq,
         "eventType": new.type.value,
+        "type": new.type.value,
+        "message": line_of(new, device, username).message,
         "deviceId": new.device_id,
-        "deviceName": known.get(new.device_id) if new.device_id else None,
+        "deviceName": device,
         "userId": new.user_id,
-        "username": known.get(new.user_id) if new.user_id else None,
+        "username": username,
         "commandId": new.command_id,
         "correlationId": new.correlation_id,
         "payload": dict(new.payload),

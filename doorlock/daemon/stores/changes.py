@@ -8,13 +8,28 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from doorlock.daemon.domain.access import Share
+from doorlock.daemon.domain.access import Invitation, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import Event, EventType, NewEvent
-from doorlock.daemon.domain.users import User
+from doorlock.daemon.domain.pictures import Picture
+from doorlock.daemon.domain.users import AccessToken, User
+from doorlock.daemon.domain.visitors import Visitor
 from doorlock.daemon.ports import AlreadyAsked, Pruned, SlotBusy
-from doorlock.daemon.stores.rows import COMMANDS, DEVICES, SHARES, USERS, Row, Table, as_kept, ms
+from doorlock.daemon.stores.rows import (
+    ACCESS_TOKENS,
+    COMMANDS,
+    DEVICES,
+    INVITATIONS,
+    PICTURES,
+    SHARES,
+    USERS,
+    VISITORS,
+    Row,
+    Table,
+    as_kept,
+    ms,
+)
 from doorlock.daemon.stores.writer import Transaction
 
 T = TypeVar("T")
@@ -35,12 +50,39 @@ def add_user(tx: Transaction, user: User, events: New) -> Sequence[Event]:
 
 
 def update_user(
-    tx: Transaction, user_id: str, changes: Mapping[str, Any], events: New
+    tx: Transaction,
+    user_id: str,
+    changes: Mapping[str, Any],
+    events: New,
+    expect: Mapping[str, Any] | None,
 ) -> User | None:
     row = _row(tx, USERS, user_id)
     if row is None:
         return None
-    return _rewrite(tx, USERS, row, replace(USERS.decode(row), **changes), events)
+    user = USERS.decode(row)
+    if expect and USERS.decode(USERS.encode(replace(user, **expect))) != user:
+        return None
+    return _rewrite(tx, USERS, row, replace(user, **changes), events)
+
+
+def revoke_token(
+    tx: Transaction, jti: str, expires_at: datetime, forget_before: datetime, events: New
+) -> Sequence[Event]:
+    tx.db.execute("DELETE FROM revoked_tokens WHERE expires_at <= ?", (ms(forget_before),))
+    tx.db.execute("REPLACE INTO revoked_tokens VALUES (?, ?)", (jti, ms(expires_at)))
+    return tx.append(events)
+
+
+def add_access_token(tx: Transaction, token: AccessToken, events: New) -> Sequence[Event]:
+    tx.db.execute(ACCESS_TOKENS.insert, ACCESS_TOKENS.encode(token))
+    return tx.append(events)
+
+
+def remove_access_token(tx: Transaction, token_id: str, events: New) -> bool:
+    if not tx.db.execute("DELETE FROM access_tokens WHERE id = ?", (token_id,)).rowcount:
+        return False
+    tx.append(events)
+    return True
 
 
 def add_device(tx: Transaction, device: Device, events: New) -> Sequence[Event]:
@@ -76,8 +118,36 @@ def remove_device(tx: Transaction, device_id: str, events: New) -> bool:
     if not tx.db.execute("DELETE FROM devices WHERE id = ?", (device_id,)).rowcount:
         return False
     tx.db.execute("DELETE FROM shares WHERE device_id = ?", (device_id,))
+    tx.db.execute("DELETE FROM invitations WHERE device_id = ?", (device_id,))
     tx.append(events)
     return True
+
+
+def transfer_device(
+    tx: Transaction, before: Device, at: datetime, drop_shares_of: Sequence[str], events: New
+) -> Device | None:
+    row = _row(tx, DEVICES, before.id)
+    if row is None:
+        return None
+    device = DEVICES.decode(row)
+    if (device.owner_id, device.transfer_to) != (before.owner_id, before.transfer_to):
+        return None
+    tx.db.executemany(
+        "DELETE FROM shares WHERE device_id = ? AND user_id = ?",
+        [(device.id, user_id) for user_id in drop_shares_of],
+    )
+    tx.db.execute("DELETE FROM invitations WHERE device_id = ?", (device.id,))
+    owner = device.transfer_to or device.owner_id
+    changed = replace(
+        device,
+        owner_id=owner,
+        updated_at=at,
+        transfer_to=None,
+        transfer_expires_at=None,
+        pending_token_hash=None,
+        pending_expires_at=None,
+    )
+    return _rewrite(tx, DEVICES, row, changed, events)
 
 
 def put_share(tx: Transaction, share: Share, events: New) -> Sequence[Event]:
@@ -88,6 +158,30 @@ def put_share(tx: Transaction, share: Share, events: New) -> Sequence[Event]:
 def remove_share(tx: Transaction, device_id: str, user_id: str, events: New) -> bool:
     where = "DELETE FROM shares WHERE device_id = ? AND user_id = ?"
     if not tx.db.execute(where, (device_id, user_id)).rowcount:
+        return False
+    tx.append(events)
+    return True
+
+
+def put_invitation(tx: Transaction, invitation: Invitation, events: New) -> Sequence[Event]:
+    insert = INVITATIONS.insert.replace("INSERT", "REPLACE", 1)
+    tx.db.execute(insert, INVITATIONS.encode(invitation))
+    return tx.append(events)
+
+
+def accept_invitation(tx: Transaction, invitation_id: str, share: Share, events: New) -> bool:
+    found = "SELECT 1 FROM shares WHERE device_id = ? AND user_id = ?"
+    if tx.db.execute(found, (share.device_id, share.user_id)).fetchone():
+        return False
+    if not tx.db.execute("DELETE FROM invitations WHERE id = ?", (invitation_id,)).rowcount:
+        return False
+    tx.db.execute(SHARES.insert, SHARES.encode(share))
+    tx.append(events)
+    return True
+
+
+def remove_invitation(tx: Transaction, invitation_id: str, events: New) -> bool:
+    if not tx.db.execute("DELETE FROM invitations WHERE id = ?", (invitation_id,)).rowcount:
         return False
     tx.append(events)
     return True
@@ -109,6 +203,56 @@ def update_command(tx: Transaction, command: Command, events: New) -> Sequence[E
     if not tx.db.execute(_OVER_THE_VERSION_BEFORE, COMMANDS.encode(command)).rowcount:
         return None
     return tx.append(events)
+
+
+def add_visitor(tx: Transaction, visitor: Visitor, events: New) -> Sequence[Event]:
+    tx.db.execute(VISITORS.insert, VISITORS.encode(visitor))
+    return tx.append(events)
+
+
+def update_visitor(tx: Transaction, visitor: Visitor, events: New) -> Sequence[Event] | None:
+    assignments = ", ".join(f"{column} = ?" for column in VISITORS.columns)
+    if not tx.db.execute(
+        f"UPDATE visitors SET {assignments} WHERE id = ? AND version = ?",
+        (*VISITORS.encode(visitor), visitor.id, visitor.version - 1),
+    ).rowcount:
+        return None
+    return tx.append(events)
+
+
+def forget_visitors(tx: Transaction, before: datetime, limit: int) -> int:
+    return tx.db.execute(
+        "DELETE FROM visitors WHERE id IN (SELECT id FROM visitors "
+        "WHERE opened_at < ? AND status <> 'pending' LIMIT ?)",
+        (ms(before), limit),
+    ).rowcount
+
+
+def add_picture(tx: Transaction, picture: Picture, events: New) -> Sequence[Event]:
+    tx.db.execute(
+        f"{PICTURES.insert} ON CONFLICT (device_id, image) "
+        "DO UPDATE SET taken_at = max(taken_at, excluded.taken_at)",
+        PICTURES.encode(picture),
+    )
+    return tx.append(events)
+
+
+# Nobody's: of no visitor, of no device that is still there, or of a camera that has a newer one.
+_NEEDLESS_PICTURES = """
+    SELECT p.rowid FROM pictures AS p WHERE p.taken_at < :before
+    OR p.taken_at < :unused_before AND (
+        NOT EXISTS (SELECT 1 FROM devices WHERE id = p.device_id)
+        OR NOT EXISTS (SELECT 1 FROM visitors WHERE image = p.image AND device_id = p.device_id)
+        AND EXISTS (SELECT 1 FROM pictures AS newer
+                    WHERE newer.device_id = p.device_id AND newer.taken_at > p.taken_at))
+    LIMIT :limit"""
+
+
+def forget_pictures(tx: Transaction, before: datetime, unused_before: datetime, limit: int) -> int:
+    return tx.db.execute(
+        f"DELETE FROM pictures WHERE rowid IN ({_NEEDLESS_PICTURES})",
+        {"before": ms(before), "unused_before": ms(unused_before), "limit": limit},
+    ).rowcount
 
 
 def prune(

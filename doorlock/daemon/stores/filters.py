@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from doorlock.daemon.ports import CommandFilter, EventFilter
+from doorlock.daemon.ports import CommandFilter, EventFilter, VisitorFilter
 from doorlock.daemon.stores.rows import ms, to_json
 
 Condition = tuple[str, tuple[Any, ...]]
@@ -43,6 +43,17 @@ def command_condition(wanted: CommandFilter) -> Condition:
         parts.append(("device_id = ?", (wanted.device,)))
     if wanted.statuses:
         parts.append(any_of("status", wanted.statuses))
+    return _all(parts)
+
+
+def visitor_condition(wanted: VisitorFilter) -> Condition:
+    parts: list[Condition] = []
+    if wanted.devices is not None:
+        parts.append(any_of("device_id", wanted.devices))
+    if wanted.statuses:
+        parts.append(any_of("status", wanted.statuses))
+    limits = ("opened_at >=", wanted.since), ("opened_at <", wanted.until)
+    parts += [(f"{limit} ?", (ms(at),)) for limit, at in limits if at is not None]
     return _all(parts)
 
 

@@ -67,7 +67,51 @@ _FIRST: Migration = (
     f"INSERT INTO pruned VALUES (0, '{'0' * 64}')",
 )
 
-MIGRATIONS: Sequence[Migration] = (_FIRST,)
+_ACCOUNTS: Migration = (
+    "ALTER TABLE users ADD COLUMN password_hash TEXT",
+    "ALTER TABLE users ADD COLUMN tokens_valid_from INTEGER",
+    "CREATE TABLE revoked_tokens (jti TEXT PRIMARY KEY, expires_at INTEGER NOT NULL)",
+    """CREATE TABLE access_tokens (
+        id TEXT PRIMARY KEY, user_id TEXT NOT NULL, name TEXT NOT NULL,
+        token_hash TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, created_at INTEGER NOT NULL,
+        expires_at INTEGER, UNIQUE (name, user_id))""",
+    "CREATE INDEX access_tokens_by_user ON access_tokens (user_id)",
+)
+
+_VISITORS: Migration = (
+    """CREATE TABLE visitors (
+        id TEXT PRIMARY KEY, device_id TEXT NOT NULL, opened_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL, status TEXT NOT NULL, image TEXT,
+        bell_pressed INTEGER NOT NULL, message TEXT NOT NULL, decided_by TEXT, operator_id TEXT,
+        decided_at INTEGER, note TEXT NOT NULL, command_id TEXT, version INTEGER NOT NULL)""",
+    "CREATE INDEX visitors_by_device ON visitors (device_id, opened_at)",
+    "CREATE INDEX visitors_by_time ON visitors (opened_at)",
+    "CREATE INDEX visitors_pending ON visitors (device_id) WHERE status = 'pending'",
+    "CREATE INDEX visitors_by_image ON visitors (image, device_id) WHERE image IS NOT NULL",
+    """CREATE TABLE pictures (
+        device_id TEXT NOT NULL, image TEXT NOT NULL, taken_at INTEGER NOT NULL,
+        PRIMARY KEY (device_id, image))""",
+    "CREATE INDEX pictures_by_time ON pictures (device_id, taken_at)",
+    "CREATE INDEX pictures_by_image ON pictures (image)",
+)
+
+_SHARING: Migration = (
+    "ALTER TABLE shares ADD COLUMN schedule TEXT",
+    "ALTER TABLE devices ADD COLUMN timezone TEXT NOT NULL DEFAULT 'UTC'",
+    "ALTER TABLE devices ADD COLUMN transfer_to TEXT",
+    "ALTER TABLE devices ADD COLUMN transfer_expires_at INTEGER",
+    "CREATE INDEX devices_offered ON devices (transfer_to) WHERE transfer_to IS NOT NULL",
+    """CREATE TABLE invitations (
+        id TEXT PRIMARY KEY, device_id TEXT NOT NULL, email TEXT NOT NULL,
+        permission TEXT NOT NULL, granted_by TEXT NOT NULL, created_at INTEGER NOT NULL,
+        code_hash TEXT NOT NULL UNIQUE, code_expires_at INTEGER NOT NULL, starts_at INTEGER,
+        expires_at INTEGER, schedule TEXT, email_key TEXT NOT NULL,
+        UNIQUE (device_id, email_key))""",
+)
+
+_DASHBOARDS: Migration = ("ALTER TABLE users ADD COLUMN log_cleared_to INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: Sequence[Migration] = (_FIRST, _ACCOUNTS, _VISITORS, _SHARING, _DASHBOARDS)
 
 
 def check_version(db: sqlite3.Connection, newest: int) -> None:

@@ -14,11 +14,13 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
-from doorlock.daemon.domain.access import Permission, Share
+from doorlock.daemon.domain.access import Invitation, Permission, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device, LockState
 from doorlock.daemon.domain.events import Event, EventType, NewEvent
-from doorlock.daemon.domain.users import Role, User
+from doorlock.daemon.domain.pictures import Picture
+from doorlock.daemon.domain.users import AccessToken, Role, Scope, User
+from doorlock.daemon.domain.visitors import Visitor, VisitorStatus
 from doorlock.daemon.stores.faults import CannotBeKept
 from doorlock.protocol import (
     CommandName,
@@ -121,23 +123,69 @@ def _user_row(user: User) -> Row:
         user.role.value,
         user.unix_uid,
         user.is_active,
+        user.password_hash,
+        _ms_or_none(user.tokens_valid_from),
+        user.log_cleared_to,
         key(user.username),
         None if user.email is None else key(user.email),
     )
 
 
 def _user(row: Row) -> User:
-    user_id, username, created_at, name, email, role, unix_uid, is_active, *_ = row
     return User(
-        user_id, username, moment(created_at), name, email, Role(role), unix_uid, bool(is_active)
+        row[0],
+        row[1],
+        moment(row[2]),
+        row[3],
+        row[4],
+        Role(row[5]),
+        row[6],
+        bool(row[7]),
+        row[8],
+        _moment_or_none(row[9]),
+        row[10],
     )
 
 
 USERS = Table(
     "users",
-    "id, username, created_at, name, email, role, unix_uid, is_active, username_key, email_key",
+    "id, username, created_at, name, email, role, unix_uid, is_active, password_hash, "
+    "tokens_valid_from, log_cleared_to, username_key, email_key",
     _user_row,
     _user,
+)
+
+
+def _access_token_row(token: AccessToken) -> Row:
+    return (
+        token.id,
+        token.user_id,
+        token.name,
+        token.token_hash,
+        token.scope.value,
+        ms(token.created_at),
+        _ms_or_none(token.expires_at),
+    )
+
+
+def _access_token(row: Row) -> AccessToken:
+    token_id, user_id, name, token_hash, scope, created_at, expires_at = row
+    return AccessToken(
+        token_id,
+        user_id,
+        name,
+        token_hash,
+        Scope(scope),
+        moment(created_at),
+        _moment_or_none(expires_at),
+    )
+
+
+ACCESS_TOKENS = Table(
+    "access_tokens",
+    "id, user_id, name, token_hash, scope, created_at, expires_at",
+    _access_token_row,
+    _access_token,
 )
 
 
@@ -168,6 +216,9 @@ def _device_row(device: Device) -> Row:
         device.mqtt_provisioned,
         device.pending_token_hash,
         _ms_or_none(device.pending_expires_at),
+        device.timezone,
+        device.transfer_to,
+        _ms_or_none(device.transfer_expires_at),
         key(device.name),
     )
 
@@ -196,6 +247,9 @@ def _device(row: Row) -> Device:
         mqtt_provisioned=bool(row[22]),
         pending_token_hash=row[23],
         pending_expires_at=_moment_or_none(row[24]),
+        timezone=row[25],
+        transfer_to=row[26],
+        transfer_expires_at=_moment_or_none(row[27]),
     )
 
 
@@ -210,7 +264,7 @@ DEVICES = Table(
     "id, name, esp_id, owner_id, created_at, updated_at, device_type, room, location, "
     "firmware_version, metadata, settings, token_hash, is_active, activated_at, maintenance, "
     "lock_value, lock_origin, lock_at, relocks_at, battery_level, last_seen, mqtt_provisioned, "
-    "pending_token_hash, pending_expires_at, name_key",
+    "pending_token_hash, pending_expires_at, timezone, transfer_to, transfer_expires_at, name_key",
     _device_row,
     _device,
 )
@@ -225,11 +279,12 @@ def _share_row(share: Share) -> Row:
         ms(share.created_at),
         _ms_or_none(share.starts_at),
         _ms_or_none(share.expires_at),
+        share.schedule,
     )
 
 
 def _share(row: Row) -> Share:
-    device_id, user_id, permission, granted_by, created_at, starts_at, expires_at = row
+    device_id, user_id, permission, granted_by, created_at, starts_at, expires_at, schedule = row
     return Share(
         device_id,
         user_id,
@@ -238,14 +293,57 @@ def _share(row: Row) -> Share:
         moment(created_at),
         _moment_or_none(starts_at),
         _moment_or_none(expires_at),
+        schedule,
     )
 
 
 SHARES = Table(
     "shares",
-    "device_id, user_id, permission, granted_by, created_at, starts_at, expires_at",
+    "device_id, user_id, permission, granted_by, created_at, starts_at, expires_at, schedule",
     _share_row,
     _share,
+)
+
+
+def _invitation_row(invitation: Invitation) -> Row:
+    return (
+        invitation.id,
+        invitation.device_id,
+        invitation.email,
+        invitation.permission.value,
+        invitation.granted_by,
+        ms(invitation.created_at),
+        invitation.code_hash,
+        ms(invitation.code_expires_at),
+        _ms_or_none(invitation.starts_at),
+        _ms_or_none(invitation.expires_at),
+        invitation.schedule,
+        key(invitation.email),
+    )
+
+
+def _invitation(row: Row) -> Invitation:
+    return Invitation(
+        id=row[0],
+        device_id=row[1],
+        email=row[2],
+        permission=Permission(row[3]),
+        granted_by=row[4],
+        created_at=moment(row[5]),
+        code_hash=row[6],
+        code_expires_at=moment(row[7]),
+        starts_at=_moment_or_none(row[8]),
+        expires_at=_moment_or_none(row[9]),
+        schedule=row[10],
+    )
+
+
+INVITATIONS = Table(
+    "invitations",
+    "id, device_id, email, permission, granted_by, created_at, code_hash, code_expires_at, "
+    "starts_at, expires_at, schedule, email_key",
+    _invitation_row,
+    _invitation,
 )
 
 
@@ -307,6 +405,64 @@ COMMANDS = Table(
     _command_row,
     _command,
 )
+
+
+def _visitor_row(visitor: Visitor) -> Row:
+    return (
+        visitor.id,
+        visitor.device_id,
+        ms(visitor.opened_at),
+        ms(visitor.expires_at),
+        visitor.status.value,
+        visitor.image,
+        visitor.bell_pressed,
+        visitor.message,
+        visitor.decided_by,
+        visitor.operator_id,
+        _ms_or_none(visitor.decided_at),
+        visitor.note,
+        visitor.command_id,
+        visitor.version,
+    )
+
+
+def _visitor(row: Row) -> Visitor:
+    return Visitor(
+        row[0],
+        row[1],
+        moment(row[2]),
+        moment(row[3]),
+        VisitorStatus(row[4]),
+        row[5],
+        bool(row[6]),
+        row[7],
+        row[8],
+        row[9],
+        _moment_or_none(row[10]),
+        row[11],
+        row[12],
+        row[13],
+    )
+
+
+VISITORS = Table(
+    "visitors",
+    "id, device_id, opened_at, expires_at, status, image, bell_pressed, message, decided_by, "
+    "operator_id, decided_at, note, command_id, version",
+    _visitor_row,
+    _visitor,
+)
+
+
+def _picture_row(picture: Picture) -> Row:
+    return picture.device_id, picture.image, ms(picture.taken_at)
+
+
+def _picture(row: Row) -> Picture:
+    return Picture(row[0], row[1], moment(row[2]))
+
+
+PICTURES = Table("pictures", "device_id, image, taken_at", _picture_row, _picture)
 
 
 def _event_row(event: Event) -> Row:

@@ -14,27 +14,46 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from doorlock.daemon.domain.access import Share
+from doorlock.daemon.domain.access import Invitation, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import Event, NewEvent
-from doorlock.daemon.domain.users import User
-from doorlock.daemon.ports import CommandFilter, EventFilter, EventListener, LogBounds, Pruned
+from doorlock.daemon.domain.pictures import Picture
+from doorlock.daemon.domain.users import AccessToken, User
+from doorlock.daemon.domain.visitors import Visitor, VisitorStatus
+from doorlock.daemon.ports import (
+    CommandFilter,
+    EventFilter,
+    EventListener,
+    LogBounds,
+    Pruned,
+    VisitorFilter,
+)
 from doorlock.daemon.stores import changes as do
 from doorlock.daemon.stores.faults import translated
 from doorlock.daemon.stores.files import Files
-from doorlock.daemon.stores.filters import any_of, command_condition, event_condition
+from doorlock.daemon.stores.filters import (
+    any_of,
+    command_condition,
+    event_condition,
+    visitor_condition,
+)
 from doorlock.daemon.stores.migrations import MIGRATIONS, Migration
 from doorlock.daemon.stores.rows import (
+    ACCESS_TOKENS,
     COMMANDS,
     DEVICES,
     EVENTS,
+    INVITATIONS,
+    PICTURES,
     SHARES,
     USERS,
+    VISITORS,
     Row,
     Table,
     as_kept,
     key,
+    moment,
 )
 from doorlock.daemon.stores.writer import Transaction, Writer
 from doorlock.errors import Unavailable
@@ -120,10 +139,48 @@ class SqliteStore:
         return await self._many(USERS, "true ORDER BY username")
 
     async def update_user(
-        self, user_id: str, changes: Mapping[str, Any], events: Iterable[NewEvent] = ()
+        self,
+        user_id: str,
+        changes: Mapping[str, Any],
+        events: Iterable[NewEvent] = (),
+        *,
+        expect: Mapping[str, Any] | None = None,
     ) -> User | None:
         new = as_kept(events)
-        return await self._write(lambda tx: do.update_user(tx, user_id, changes, new))
+        return await self._write(lambda tx: do.update_user(tx, user_id, changes, new, expect))
+
+    # what speaks for people
+    async def revoke_token(
+        self,
+        jti: str,
+        expires_at: datetime,
+        forget_before: datetime,
+        events: Iterable[NewEvent] = (),
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(
+            lambda tx: do.revoke_token(tx, jti, expires_at, forget_before, new)
+        )
+
+    async def revoked_tokens(self) -> Mapping[str, datetime]:
+        query = "SELECT jti, expires_at FROM revoked_tokens"
+        return await self._far(query, (), lambda rows: {jti: moment(at) for jti, at in rows})
+
+    async def add_access_token(
+        self, token: AccessToken, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.add_access_token(tx, token, new))
+
+    async def find_access_token(self, token_hash: str) -> AccessToken | None:
+        return self._one(ACCESS_TOKENS, "token_hash = ?", token_hash)
+
+    async def access_tokens_of(self, user_id: str) -> Sequence[AccessToken]:
+        return await self._many(ACCESS_TOKENS, "user_id = ? ORDER BY name", user_id)
+
+    async def remove_access_token(self, token_id: str, events: Iterable[NewEvent] = ()) -> bool:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.remove_access_token(tx, token_id, new))
 
     # devices
     async def add_device(self, device: Device, events: Iterable[NewEvent] = ()) -> Sequence[Event]:
@@ -162,6 +219,19 @@ class SqliteStore:
         new = as_kept(events)
         return await self._write(lambda tx: do.remove_device(tx, device_id, new))
 
+    async def devices_offered_to(self, user_id: str) -> Sequence[Device]:
+        return await self._many(DEVICES, "transfer_to = ? ORDER BY name, id", user_id)
+
+    async def transfer_device(
+        self,
+        before: Device,
+        at: datetime,
+        drop_shares_of: Iterable[str],
+        events: Iterable[NewEvent] = (),
+    ) -> Device | None:
+        new, dropped = as_kept(events), list(drop_shares_of)
+        return await self._write(lambda tx: do.transfer_device(tx, before, at, dropped, new))
+
     # shares
     async def get_share(self, device_id: str, user_id: str) -> Share | None:
         return self._one(SHARES, "device_id = ? AND user_id = ?", device_id, user_id)
@@ -181,6 +251,32 @@ class SqliteStore:
     ) -> bool:
         new = as_kept(events)
         return await self._write(lambda tx: do.remove_share(tx, device_id, user_id, new))
+
+    # invitations
+    async def put_invitation(
+        self, invitation: Invitation, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.put_invitation(tx, invitation, new))
+
+    async def get_invitation(self, invitation_id: str) -> Invitation | None:
+        return self._one(INVITATIONS, "id = ?", invitation_id)
+
+    async def invitation_by_code(self, code_hash: str) -> Invitation | None:
+        return self._one(INVITATIONS, "code_hash = ?", code_hash)
+
+    async def invitations_of_device(self, device_id: str) -> Sequence[Invitation]:
+        return await self._many(INVITATIONS, "device_id = ? ORDER BY created_at, id", device_id)
+
+    async def accept_invitation(
+        self, invitation_id: str, share: Share, events: Iterable[NewEvent] = ()
+    ) -> bool:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.accept_invitation(tx, invitation_id, share, new))
+
+    async def remove_invitation(self, invitation_id: str, events: Iterable[NewEvent] = ()) -> bool:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.remove_invitation(tx, invitation_id, new))
 
     # commands
     async def add_command(
@@ -210,6 +306,67 @@ class SqliteStore:
         page = f"{where} ORDER BY issued_at DESC, n DESC LIMIT ? OFFSET ?"
         commands = await self._many(COMMANDS, page, *values, limit, offset)
         return commands, await self._count(COMMANDS, where, *values)
+
+    # visitors and their pictures
+    async def add_visitor(
+        self, visitor: Visitor, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.add_visitor(tx, visitor, new))
+
+    async def get_visitor(self, visitor_id: str) -> Visitor | None:
+        return self._one(VISITORS, "id = ?", visitor_id)
+
+    async def update_visitor(
+        self, visitor: Visitor, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event] | None:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.update_visitor(tx, visitor, new))
+
+    async def pending_visitors(self, device_id: str | None = None) -> Sequence[Visitor]:
+        where = "status = 'pending'" + ("" if device_id is None else " AND device_id = ?")
+        values = () if device_id is None else (device_id,)
+        return await self._many(VISITORS, f"{where} ORDER BY opened_at, id", *values)
+
+    async def list_visitors(
+        self, wanted: VisitorFilter, *, limit: int, offset: int = 0
+    ) -> tuple[Sequence[Visitor], int]:
+        where, values = visitor_condition(wanted)
+        page = f"{where} ORDER BY opened_at DESC, id DESC LIMIT ? OFFSET ?"
+        visitors = await self._many(VISITORS, page, *values, limit, offset)
+        return visitors, await self._count(VISITORS, where, *values)
+
+    async def count_visitors(self, wanted: VisitorFilter) -> Mapping[VisitorStatus, int]:
+        where, values = visitor_condition(wanted)
+        query = f"SELECT status, count(*) FROM visitors WHERE {where} GROUP BY status"
+        return await self._far(
+            query, values, lambda rows: {VisitorStatus(status): n for status, n in rows}
+        )
+
+    async def forget_visitors(self, before: datetime, limit: int) -> int:
+        return await self._write(lambda tx: do.forget_visitors(tx, before, limit))
+
+    async def add_picture(
+        self, picture: Picture, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.add_picture(tx, picture, new))
+
+    async def get_picture(self, device_id: str, image: str) -> Picture | None:
+        return self._one(PICTURES, "device_id = ? AND image = ?", device_id, image)
+
+    async def latest_picture(self, device_id: str) -> Picture | None:
+        return self._one(
+            PICTURES, "device_id = ? ORDER BY taken_at DESC, rowid DESC LIMIT 1", device_id
+        )
+
+    async def forget_pictures(self, before: datetime, unused_before: datetime, limit: int) -> int:
+        return await self._write(lambda tx: do.forget_pictures(tx, before, unused_before, limit))
+
+    async def images_in_use(self, images: Iterable[str]) -> frozenset[str]:
+        where, values = any_of("image", images)
+        found = await self._many(PICTURES, where, *values)
+        return frozenset(picture.image for picture in found)
 
     # events
     async def append(self, events: Iterable[NewEvent]) -> Sequence[Event]:

@@ -13,16 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorlock.daemon.domain.access import Permission, Share
+from doorlock.daemon.domain.access import Invitation, Permission, Share
 from doorlock.daemon.domain.commands import Command
 from doorlock.daemon.domain.devices import Device, LockState
 from doorlock.daemon.domain.events import GENESIS, EventType, NewEvent, chain
-from doorlock.daemon.domain.users import Role, User
+from doorlock.daemon.domain.users import AccessToken, Role, Scope, User
 from doorlock.daemon.stores.migrations import MIGRATIONS, migrate
 from doorlock.daemon.stores.rows import (
+    ACCESS_TOKENS,
     COMMANDS,
     DEVICES,
     EVENTS,
+    INVITATIONS,
     SHARES,
     USERS,
     Table,
@@ -67,6 +69,18 @@ users = st.builds(
     role=st.sampled_from(Role),
     unix_uid=st.none() | int64,
     is_active=st.booleans(),
+    password_hash=maybe_text,
+    tokens_valid_from=maybe_times,
+)
+access_tokens = st.builds(
+    AccessToken,
+    id=text,
+    user_id=text,
+    name=text,
+    token_hash=text,
+    scope=st.sampled_from(Scope),
+    created_at=times,
+    expires_at=maybe_times,
 )
 devices = st.builds(
     Device,
@@ -91,9 +105,34 @@ devices = st.builds(
     ),
     battery_level=st.none() | st.integers(0, 100),
     last_seen=maybe_times,
+    timezone=text,
+    transfer_to=maybe_text,
+    transfer_expires_at=maybe_times,
 )
 shares = st.builds(
-    Share, text, text, st.sampled_from(Permission), text, times, maybe_times, maybe_times
+    Share,
+    text,
+    text,
+    st.sampled_from(Permission),
+    text,
+    times,
+    maybe_times,
+    maybe_times,
+    maybe_text,
+)
+invitations = st.builds(
+    Invitation,
+    text,
+    text,
+    text,
+    st.sampled_from(Permission),
+    text,
+    times,
+    text,
+    times,
+    maybe_times,
+    maybe_times,
+    maybe_text,
 )
 transports = st.sampled_from(Transport)
 commands = st.builds(
@@ -155,7 +194,14 @@ def _types(thing: Any) -> list[type]:
 
 @pytest.mark.parametrize(
     ("table", "things"),
-    [(USERS, users), (DEVICES, devices), (SHARES, shares), (COMMANDS, commands)],
+    [
+        (USERS, users),
+        (ACCESS_TOKENS, access_tokens),
+        (DEVICES, devices),
+        (SHARES, shares),
+        (INVITATIONS, invitations),
+        (COMMANDS, commands),
+    ],
     ids=lambda one: getattr(one, "name", ""),
 )
 def test_what_is_kept_comes_back(
@@ -194,6 +240,6 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 
 def test_there_is_a_column_for_every_field(db: sqlite3.Connection) -> None:
-    for table in (USERS, DEVICES, SHARES, COMMANDS, EVENTS):
+    for table in (USERS, ACCESS_TOKENS, DEVICES, SHARES, INVITATIONS, COMMANDS, EVENTS):
         known = [row[1] for row in db.execute(f"PRAGMA table_info({table.name})")]
-        assert [name for name in known if name != "n"] == list(table.columns)
+        assert sorted(set(known) - {"n"}) == sorted(table.columns)
