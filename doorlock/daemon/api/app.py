@@ -34,7 +34,7 @@ def build(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (status, people, commands, events, devices):
+    for module in (commands, status, people, events, devices):  # what is asked most comes first
         app.include_router(module.router)
     return app
 

@@ -10,6 +10,7 @@ from doorlock.daemon.domain import access
 from doorlock.daemon.domain.access import Level
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
+from doorlock.daemon.domain.ids import is_id
 from doorlock.daemon.domain.users import Caller, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.errors import Ambiguous, NotAllowed, NotFound
@@ -58,6 +59,10 @@ class Guard:
 
         Raises NotFound (whether it exists or not) and Ambiguous, which lists the matches.
         """
+        if is_id(ref) and (device := await self._store.get_device(ref)) is not None:
+            seen = Seen(device, await self.level(caller.user, device))
+            if seen.level >= Level.VIEW:
+                return seen
         candidates = [
             Seen(device, await self.level(caller.user, device))
             for device in await self._store.find_devices(ref)
@@ -104,12 +109,11 @@ def metadata_of(caller: Caller) -> dict[str, Any]:
 
 
 def _match(ref: str, seen: Sequence[Seen]) -> Seen:
-    """The best of what `ref` may mean: an id before an ESP id before a name, whose case counts
-    only where it decides."""
+    """The best of what `ref` may mean: an id before an ESP id or a name, whose case counts only
+    where it decides. No ESP id comes before a name: whoever shares a device has chosen it."""
     named = (
         [one for one in seen if one.device.id == ref]
-        or [one for one in seen if one.device.esp_id == ref]
-        or [one for one in seen if one.device.name == ref]
+        or [one for one in seen if ref in (one.device.esp_id, one.device.name)]
         or list(seen)
     )
     if not named:

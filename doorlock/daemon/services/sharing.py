@@ -11,7 +11,7 @@ from doorlock.daemon.domain.users import Caller, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.daemon.services.accounts import Accounts
 from doorlock.daemon.services.guard import Guard, metadata_of
-from doorlock.errors import BadInput, NotFound
+from doorlock.errors import BadInput, NotAllowed, NotFound
 from doorlock.times import iso_or_none
 
 
@@ -32,10 +32,15 @@ class Sharing:
         expires_at: datetime | None,
     ) -> Share:
         """Share a device, or change what was shared. Raises NotFound, NotAllowed, BadInput."""
-        device = (await self._guard.require(caller, ref, Level.ADMIN, "share")).device
-        user = await self._accounts.find(user_ref)
+        seen = await self._guard.require(caller, ref, Level.ADMIN, "share")
+        device, user = seen.device, await self._accounts.find(user_ref)
         if user.id == device.owner_id:
             raise BadInput(f"{user.username!r} owns {device.name!r} already")
+        if user.id == caller.user.id and seen.level < Level.OWNER:
+            await self._guard.refuse(caller, device, "share", {"reason": "one's own share"})
+            raise NotAllowed(
+                "you may not change your own share", hint="Ask the owner, or whoever gave it."
+            )
         now = self._clock.now()
         _check_period(starts_at, expires_at, now)
         share = Share(device.id, user.id, permission, caller.user.id, now, starts_at, expires_at)
