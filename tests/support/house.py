@@ -83,10 +83,10 @@ class WatchedStore(SqliteStore):
             await self.after_update(command)
         return written
 
-    def _write(self, work: Any) -> Any:
+    def _write(self, *work: Any) -> Any:
         if self.broken:
             raise Unavailable("the store could not be written")
-        return self._watched(super()._write(work))
+        return self._watched(super()._write(*work))
 
     async def _far(self, query: str, values: Sequence[Any], take: Callable[[Any], T]) -> T:
         return await self._watched(asyncio.ensure_future(super()._far(query, values, take)))

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ class Nursery:
     """The forking process, held by a test run."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.nursery"],
             cwd=ROOT,
@@ -52,9 +54,10 @@ class Nursery:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         wish = {"arguments": list(arguments), "log": str(log), "crash": crash}
-        self._process.stdin.write(json.dumps(wish) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        with self._turn:
+            self._process.stdin.write(json.dumps(wish) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from doorlock import __version__
@@ -21,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_BODY = 1024 * 1024
+_TOO_LARGE = f"the body is larger than {MAX_BODY} bytes"
 
 
 def build(services: Services) -> FastAPI:
@@ -110,12 +111,15 @@ class BoundedBody:
         return counted
 
 
-class _TooLong(Exception):
-    pass
+class _TooLong(HTTPException):
+    """FastAPI takes any other exception from a body for a body that cannot be parsed."""
+
+    def __init__(self) -> None:
+        super().__init__(413, _TOO_LARGE)
 
 
 def _too_large() -> Any:
-    return failure(413, "too_large", f"the body is larger than {MAX_BODY} bytes")
+    return failure(413, "too_large", _TOO_LARGE)
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

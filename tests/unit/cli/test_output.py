@@ -90,8 +90,8 @@ def test_an_event_in_a_line_leaves_out_what_is_long() -> None:
 
 def test_an_event_is_told_in_words() -> None:
     command = {"command": "unlock_door", "status": "failed", "via": "mqtt", "errorMessage": "jam"}
-    assert detail({"eventType": "command_failed", "payload": command}) == (
+    assert views.detail({"eventType": "command_failed", "payload": command}) == (
         "unlock_door via mqtt: jam"
     )
     door = {"status": "locked", "source": "sensor", "triggeredBy": "manual", "claimedAt": "x"}
-    assert detail({"eventType": "status_changed", "payload": door}) == "locked (sensor, manual)"
+    assert views.detail({"eventType": "status_changed", "payload": door}) == "locked (sensor, manual)"
