@@ -11,6 +11,7 @@ from doorlock.daemon.domain.access import Level
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
 from doorlock.daemon.domain.ids import is_id
+from doorlock.daemon.domain.ids import is_id
 from doorlock.daemon.domain.users import Caller, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.errors import Ambiguous, NotAllowed, NotFound
@@ -66,6 +67,7 @@ class Guard:
         candidates = [
             Seen(device, await self.level(caller.user, device))
             for device in await self._store.find_devices(ref)
+            if device.id == ref or not is_id(ref)  # nobody's name passes for somebody's id
         ]
         return _match(ref, [one for one in candidates if one.level >= Level.VIEW])
 
