@@ -117,6 +117,7 @@ class FakeGateway:
         self.dropped: list[tuple[str, str]] = []
         self.reachable = True
         self.failing: Exception | None = None
+        self.meanwhile: Callable[[], None] | None = None
         self.house: House | None = None
 
     @property
@@ -132,6 +133,8 @@ class FakeGateway:
             raise NotConnected
         if self.failing is not None:
             raise self.failing
+        if self.meanwhile is not None:
+            self.meanwhile()
         assert self.house is not None and command.device_id == device.id
         store = self.house.store
         events = await store.list_events(EventFilter(command=command.id), limit=100)

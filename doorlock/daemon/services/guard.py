@@ -11,7 +11,6 @@ from doorlock.daemon.domain.access import Level
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
 from doorlock.daemon.domain.ids import is_id
-from doorlock.daemon.domain.ids import is_id
 from doorlock.daemon.domain.users import Caller, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.errors import Ambiguous, NotAllowed, NotFound

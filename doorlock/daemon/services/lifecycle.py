@@ -56,6 +56,11 @@ class Lifecycle:
     async def get(self, command_id: str) -> Command | None:
         return self._at_hand.get(command_id) or await self._store.get_command(command_id)
 
+    async def recorded(self, command_id: str) -> Command | None:
+        """The command as the store has it. Whoever was told of a change by the event log finds it
+        here, while `get` may still be the moment behind that the writing takes to return."""
+        return await self._store.get_command(command_id)
+
     async def apply(
         self,
         command_id: str,

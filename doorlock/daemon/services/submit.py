@@ -190,7 +190,7 @@ class Submit:
             {"joined": True},
         )
         await self._store.append([asked_too])
-        current = await self._lifecycle.get(running.id) or running
+        current = await self._lifecycle.recorded(running.id) or running
         return Submitted(current, device, joined=True, position=position)
 
 
