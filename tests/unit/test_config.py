@@ -174,7 +174,6 @@ def test_a_value_that_cannot_be_used_is_refused(home: dict[str, str], text: str)
     refused(home, text)
 
 
-@pytest.mark.xfail(strict=True, reason="config lets these through, or fails with a traceback")
 @pytest.mark.parametrize(
     "text",
     [

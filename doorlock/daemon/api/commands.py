@@ -15,7 +15,6 @@ from doorlock.daemon.api.respond import envelope, pages
 from doorlock.daemon.api.state import services
 from doorlock.daemon.services.submit import Asked
 from doorlock.protocol import IDEMPOTENCY_HEADER
-from doorlock.times import utc_now
 
 router = APIRouter(tags=["commands"])
 
@@ -38,7 +37,7 @@ async def send(request: Request, ref: str) -> Response:
     submitted = await services(request).submit.submit(caller, asked)
     command = submitted.command
     if body.wait:
-        left = command.due_at - utc_now() + timedelta(seconds=1)
+        left = command.due_at - services(request).clock.now() + timedelta(seconds=1)
         wanted = left if body.wait is True else timedelta(seconds=body.wait)
         within = max(timedelta(0), min(wanted, _LONGEST_WAIT))
         command = await services(request).lifecycle.finished(command.id, within) or command

@@ -38,7 +38,12 @@ async def health(request: Request) -> Response:
 @router.get("/health/detailed")
 async def detailed(request: Request, caller: TheCaller) -> Response:
     found = services(request)
-    data = {**found.health.detailed(), "devices": await found.queries.stats(caller)}
+    own = (
+        None
+        if caller.user.is_operator
+        else [seen.device.id for seen in await found.guard.visible(caller.user)]
+    )
+    data = {**found.health.detailed(own), "devices": await found.queries.stats(caller)}
     return envelope(data, data["status"])
 
 

@@ -59,16 +59,16 @@ class Guard:
 
         Raises NotFound (whether it exists or not) and Ambiguous, which lists the matches.
         """
-        if is_id(ref) and (device := await self._store.get_device(ref)) is not None:
-            seen = Seen(device, await self.level(caller.user, device))
-            if seen.level >= Level.VIEW:
-                return seen
         candidates = [
-            Seen(device, await self.level(caller.user, device))
-            for device in await self._store.find_devices(ref)
-            if device.id == ref or not is_id(ref)  # nobody's name passes for somebody's id
+            Seen(device, await self.level(caller.user, device)) for device in await self._meant(ref)
         ]
         return _match(ref, [one for one in candidates if one.level >= Level.VIEW])
+
+    async def _meant(self, ref: str) -> Sequence[Device]:
+        if not is_id(ref):
+            return await self._store.find_devices(ref)
+        device = await self._store.get_device(ref)  # nobody's name passes for somebody's id
+        return [device] if device else []
 
     async def require(self, caller: Caller, ref: str, least: Level, act: str) -> Seen:
         """As `find`; a caller who may see but not `act` is recorded, and NotAllowed raised."""

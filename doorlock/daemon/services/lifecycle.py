@@ -43,6 +43,10 @@ class Lifecycle:
 
     async def begin(self, command: Command, metadata: Mapping[str, Any]) -> Sequence[Event]:
         """Record a new command; as `Store.add_command`. From here on its deadline is kept."""
+        # to the end even if the caller goes away: what is recorded has its deadline kept
+        return await asyncio.shield(self._begin(command, metadata))
+
+    async def _begin(self, command: Command, metadata: Mapping[str, Any]) -> Sequence[Event]:
         queued = event_of(command, EventType.COMMAND_QUEUED, metadata, command.issued_at)
         events = await self._store.add_command(command, [queued])
         self.adopt(command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -104,18 +104,17 @@ class Presence:
     def last_heard(self, device_id: str) -> datetime | None:
         return max((live.heard for live in self._live.get(device_id, {}).values()), default=None)
 
-    def counts(self) -> Mapping[str, int]:
-        """Devices by how they are connected; `sessions` counts every one."""
-        kinds = [
-            {live.session.transport for live in known.values() if not live.silent}
-            for known in self._live.values()
-        ]
+    def counts(self, device_ids: Iterable[str] | None = None) -> Mapping[str, int]:
+        """Devices by how they are connected, of all or of those named; `sessions` counts every
+        one."""
+        ids = self._live if device_ids is None else self._live.keys() & set(device_ids)
+        kinds = [set(self.transports(device_id)) for device_id in ids]
         return {
             "totalConnected": sum(bool(kind) for kind in kinds),
             "websocketConnections": sum(Transport.WEBSOCKET in kind for kind in kinds),
             "mqttConnections": sum(Transport.MQTT in kind for kind in kinds),
             "dualConnections": sum(len(kind) == 2 for kind in kinds),
-            "sessions": sum(len(known) for known in self._live.values()),
+            "sessions": sum(len(self._live[device_id]) for device_id in ids),
         }
 
     def sessions(self, device_id: str | None = None) -> Sequence[Session]:

@@ -123,9 +123,9 @@ class Queries:
         found = wanted.base
         if wanted.user is not None:
             user = await self._store.find_user(wanted.user)
-            if user is None:
+            if user is None and caller.user.is_operator:
                 raise NotFound(f"there is no user {wanted.user!r}")
-            found = replace(found, user=user.id)
+            found = replace(found, user=user.id if user else wanted.user)
         if wanted.device is not None:
             found = replace(found, device=await self._device_id(caller, wanted.device))
         if not caller.user.is_operator:

@@ -207,6 +207,15 @@ class SqliteStore:
     async def get_command(self, command_id: str) -> Command | None:
         return self._one(COMMANDS, "id = ?", command_id)
 
+    async def command_by_key(self, user_id: str, key: str) -> Command | None:
+        return self._one(COMMANDS, do.BY_KEY, user_id, key, user_id, key)
+
+    async def join_command(
+        self, command_id: str, user_id: str, key: str | None, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.join_command(tx, command_id, user_id, key, new))
+
     async def update_command(
         self, command: Command, events: Iterable[NewEvent] = ()
     ) -> Sequence[Event] | None:

@@ -94,4 +94,6 @@ def test_an_event_is_told_in_words() -> None:
         "unlock_door via mqtt: jam"
     )
     door = {"status": "locked", "source": "sensor", "triggeredBy": "manual", "claimedAt": "x"}
-    assert views.detail({"eventType": "status_changed", "payload": door}) == "locked (sensor, manual)"
+    assert (
+        views.detail({"eventType": "status_changed", "payload": door}) == "locked (sensor, manual)"
+    )

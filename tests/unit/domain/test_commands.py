@@ -184,8 +184,22 @@ def test_a_firmware_update_is_awaited_for_ten_minutes() -> None:
 
 def test_only_a_command_that_was_sent_can_be_undelivered() -> None:
     assert isinstance(decide(unlock(), Undelivered("x"), T0), Ignored)
-    failed = after(SENT, (0, Undelivered("nobody there")))
-    assert (failed.status, failed.error_message) == (S.FAILED, "nobody there")
+    ended = after(SENT, (0, Undelivered("nobody there")))
+    assert (ended.status, ended.error_message) == (S.CANCELLED, "nobody there")
+
+
+def test_settings_that_reached_nobody_wait_again() -> None:
+    settings = replace(unlock(), name=CommandName.UPDATE_SETTINGS)
+    waiting = after(SENT, (0, Undelivered("nobody there")), command=settings)
+    assert (waiting.status, waiting.tried, waiting.sent_at) == (S.QUEUED, (), None)
+    assert after((1, Send(WS)), command=waiting).status is S.SENT
+
+
+def test_an_ack_after_the_deadline_is_late_though_nobody_has_said_so_yet() -> None:
+    sent = after(SENT)
+    late = decide(sent, Ack(sent.device_id, AckStatus.EXECUTED, WS), sent.due_at)
+    assert isinstance(late, Changed)
+    assert late.command.status is S.EXECUTED_LATE
 
 
 def test_a_failure_without_a_reason_says_so() -> None:

@@ -41,6 +41,7 @@ FIXED = (
 )
 RANK = {S.QUEUED: 0, S.SENT: 1, S.RECEIVED: 2, S.EXECUTING: 3}
 FROM = {
+    S.QUEUED: {S.SENT},
     S.SENT: {S.QUEUED, S.SENT},
     S.RECEIVED: {S.SENT},
     S.EXECUTING: {S.SENT, S.RECEIVED},
@@ -48,8 +49,8 @@ FROM = {
     S.FAILED: {S.SENT, S.RECEIVED, S.EXECUTING, S.TIMED_OUT},
     S.TIMED_OUT: {S.SENT, S.RECEIVED, S.EXECUTING},
     S.EXPIRED: {S.QUEUED},
-    S.CANCELLED: {S.QUEUED},
-    S.EXECUTED_LATE: {S.TIMED_OUT},
+    S.CANCELLED: {S.QUEUED, S.SENT},
+    S.EXECUTED_LATE: {S.SENT, S.RECEIVED, S.EXECUTING, S.TIMED_OUT},
 }
 
 
@@ -116,8 +117,13 @@ class Life(RuleBasedStateMachine):
     def undelivered(self) -> None:
         before = self.command
         if self.given(Undelivered("gone")):
-            assert before.status is S.SENT and self.command.status is S.FAILED
-            assert self.command.error_message == "gone"
+            assert before.status is S.SENT
+            if self.command.status is S.QUEUED:  # nobody heard of it: it is as if never sent
+                assert before.name not in INTERACTIVE and self.now < before.expires_at
+                self.sends.clear()
+            else:
+                assert self.command.status is S.CANCELLED
+                assert self.command.error_message == "gone"
 
     @rule()
     def cancel(self) -> None:
@@ -150,10 +156,17 @@ class Life(RuleBasedStateMachine):
         assert before.status in FROM[after.status]
         if before.status in FINISHED:
             assert before.status is S.TIMED_OUT and after.status in LATE_ENDS
-            assert isinstance(given, Ack) and decision.detail["late"] is True
+        if isinstance(given, Ack):
+            late = before.status is S.TIMED_OUT or self.now >= before.due_at
+            assert decision.detail.get("late", False) is late
+            assert after.status is not S.EXECUTED or not late
         if after.status in (S.EXECUTED, S.EXECUTED_LATE):
             assert given == Ack(OWN, AckStatus.EXECUTED, after.via or Transport.MQTT)
-        if before.status in RANK and after.status in RANK and after.status is not S.SENT:
+        if (
+            before.status in RANK
+            and after.status in RANK
+            and not isinstance(given, Send | Undelivered)
+        ):
             assert RANK[after.status] > RANK[before.status]
         self.command = after
         return True

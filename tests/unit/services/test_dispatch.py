@@ -142,7 +142,7 @@ async def test_nobody_on_any_transport_is_an_honest_failure(
     it.websocket.reachable = it.mqtt.reachable = False
     submitted = await it.unlock(owner, door)
     command = await it.command(submitted.command.id)
-    assert command.status is S.FAILED
+    assert command.status is S.CANCELLED
     assert "before it could be sent" in (command.error_message or "")
     it.websocket.reachable = it.mqtt.reachable = True
     await it.clock.advance(60)

@@ -159,7 +159,6 @@ async def test_the_same_key_again_is_the_same_command(
     assert len(it.websocket.handed) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the store cannot be asked for a key without a new command")
 async def test_the_same_key_again_is_answered_when_the_device_has_gone_offline(
     it: House, owner: Caller, door: Device
 ) -> None:
@@ -171,7 +170,6 @@ async def test_the_same_key_again_is_answered_when_the_device_has_gone_offline(
     assert (again.command.id, again.command.status) == (first.command.id, CommandStatus.EXECUTED)
 
 
-@pytest.mark.xfail(strict=True, reason="a key that joined is not kept")
 async def test_a_key_that_joined_is_spent_too(it: House, owner: Caller, door: Device) -> None:
     session = await it.connect(door)
     first = await it.unlock(owner, door, idempotency_key="first")
