@@ -129,11 +129,33 @@ def event_row(event: Thing) -> list[str | Cell]:
 EVENT_HEADERS = ("TIME", "EVENT", "DEVICE", "USER", "DETAIL")
 
 
+_NOISE = frozenset({"claimedAt", "batteryLevel", "expiresAt", "wasOnline"})
+
+
 def detail(event: Thing) -> str:
-    """What the payload says, in a line."""
+    """What the payload says, in a line; `-o json` has all of it."""
     payload = event.get("payload") or {}
-    told = [f"{name}={value}" for name, value in payload.items() if _is_short(value)]
+    kind = str(event.get("eventType"))
+    if kind.startswith("command_"):
+        return _command_detail(payload)
+    if kind == "status_changed" and payload.get("source"):
+        how = ", ".join(str(payload[key]) for key in ("source", "triggeredBy") if payload.get(key))
+        return f"{payload.get('status')} ({how})"
+    told = [
+        f"{name}={value}"
+        for name, value in payload.items()
+        if name not in _NOISE and _is_short(value)
+    ]
     return " ".join(told) or NOTHING
+
+
+def _command_detail(payload: Thing) -> str:
+    parts = [str(payload.get("command"))]
+    if payload.get("via"):
+        parts.append(f"via {payload['via']}")
+    parts += [name for name in ("failover", "joined", "late") if payload.get(name)]
+    line = " ".join(parts)
+    return f"{line}: {payload['errorMessage']}" if payload.get("errorMessage") else line
 
 
 def _is_short(value: object) -> bool:

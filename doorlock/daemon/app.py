@@ -407,4 +407,4 @@ def tune_interpreter() -> None:
     """Settings of the interpreter for a process that mostly waits; once, at start."""
     gc.set_threshold(50_000, 50, 100)
     # on a busy loop the store's writer thread would wait for its turn, each time, for this long
-    sys.setswitchinterval(0.00005)
+    sys.setswitchinterval(0.0002)

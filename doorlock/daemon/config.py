@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from doorlock import paths
 from doorlock.errors import BadConfig
@@ -25,11 +25,14 @@ _CLIENT_VARIABLES = frozenset({"DOORLOCK_SOCKET"})  # the command line's own, no
 
 
 def _span(value: object) -> object:
-    if isinstance(value, str):
-        return parse_span(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
-    return value
+    if isinstance(value, bool):
+        raise ValueError("write a span such as 30s")
+    try:
+        if isinstance(value, str):
+            return parse_span(value)
+        return timedelta(seconds=value) if isinstance(value, int | float) else value
+    except OverflowError as error:
+        raise ValueError("that span is too long") from error
 
 
 def _listed(value: object) -> object:
@@ -40,8 +43,8 @@ def _listed(value: object) -> object:
     )
 
 
-Span = Annotated[timedelta, BeforeValidator(_span)]
-PositiveSpan = Annotated[timedelta, BeforeValidator(_span), Field(gt=timedelta(0))]
+LONGEST_SPAN = timedelta(days=36_500)  # so that the clock can always be moved by one
+PositiveSpan = Annotated[timedelta, BeforeValidator(_span), Field(gt=timedelta(0), le=LONGEST_SPAN)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -60,14 +63,17 @@ class DaemonSection(Section):
     log_format: Literal["auto", "text", "json"] = "auto"
 
 
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
 class ListenSection(Section):
     """TCP, for devices and web clients; port 0 takes a free one."""
 
     host: str = "127.0.0.1"
     port: Port = 3000
     cors_origins: Annotated[list[str], BeforeValidator(_listed)] = []
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    tls_cert: UserPath | None = None
+    tls_key: UserPath | None = None
     public_url: str | None = None
 
 
@@ -85,18 +91,18 @@ class MqttSection(Section):
     host: str | None = None
     port: Port = 1883
     username: str | None = None
-    password_file: Path | None = None
+    password_file: UserPath | None = None
     client_id: str | None = None
     provision: Literal["auto", "on", "off"] = "auto"
     legacy_topics: bool = False
-    tls_ca: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    tls_ca: UserPath | None = None
+    tls_cert: UserPath | None = None
+    tls_key: UserPath | None = None
     tls_insecure: bool = False
 
 
 class AuthSection(Section):
-    jwt_secret_file: Path | None = None
+    jwt_secret_file: UserPath | None = None
     jwt_expiration: PositiveSpan = timedelta(days=7)
     signup: bool = True
 
@@ -241,6 +247,7 @@ def _filled(config: Config, env: Mapping[str, str], uid: int) -> Config:
     url = config.store.url or f"sqlite:///{state / 'doorlock.db'}"
     pictures = config.snapshots.url or (state / "snapshots").as_uri()
     _check_pair(config.listen.tls_cert, config.listen.tls_key, "listen")
+    _check_pair(config.mqtt.tls_cert, config.mqtt.tls_key, "mqtt")
     _check_urls(url, config.mqtt.url)
     _check_snapshots(pictures)
     return config.model_copy(
@@ -266,10 +273,10 @@ def _check_pair(cert: Path | None, key: Path | None, section: str) -> None:
 def _check_urls(store: str, mqtt: str | None) -> None:
     if not store.startswith("sqlite:///"):
         raise BadConfig(
-            f"the store {urlsplit(store).scheme or store!r} is not known",
+            f"the store {_scheme(store) or 'of that url'} is not known",
             hint="Use sqlite:///path/to/doorlock.db.",
         )
-    if mqtt is not None and urlsplit(mqtt).scheme not in ("mqtt", "mqtts"):
+    if mqtt is not None and _scheme(mqtt) not in ("mqtt", "mqtts"):
         raise BadConfig(
             "mqtt.url must begin with mqtt:// or mqtts://", hint="For example mqtt://broker:1883."
         )
@@ -282,6 +289,14 @@ def _check_snapshots(url: str) -> None:
             f"the snapshot store {parts.scheme or url!r} is not known",
             hint="Use file:///path/to/folder.",
         )
+
+
+def _scheme(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme if parts.hostname and parts.port != 0 else ""
+    except ValueError:
+        return ""
 
 
 def shown(config: Config) -> dict[str, Any]:

@@ -270,9 +270,19 @@ class Store(Protocol):
     async def add_command(
         self, command: Command, events: Iterable[NewEvent] = ()
     ) -> Sequence[Event]:
-        """Raises AlreadyAsked (first) or SlotBusy; then nothing is written."""
+        """Raises AlreadyAsked (first; as `command_by_key`) or SlotBusy; then nothing is
+        written."""
 
     async def get_command(self, command_id: str) -> Command | None: ...
+    async def command_by_key(self, user_id: str, key: str) -> Command | None:
+        """The command that `user_id` asked for, or joined, under that idempotency key."""
+
+    async def join_command(
+        self, command_id: str, user_id: str, key: str | None, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        """Note that `user_id` asked for a running command too; from now on `key`, if given,
+        stands for it. Raises AlreadyAsked where the key stands for a command already."""
+
     async def update_command(
         self, command: Command, events: Iterable[NewEvent] = ()
     ) -> Sequence[Event] | None:

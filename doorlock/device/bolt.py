@@ -92,6 +92,7 @@ class Bolt:
         if self._target is LOCKED and self._moving:
             return
         if self._target is LOCKED and self._shown is LOCKED:
+            yield from self._say(LOCKED, "remote")
             yield self._settle(command_id, None)
             return
         yield from self._drive(LOCKED, command_id, "remote", now)

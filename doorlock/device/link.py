@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from doorlock.device.backoff import Backoff
+from doorlock.device.cancelling import heed_cancellation
 from doorlock.device.core import Identity
 from doorlock.protocol import Transport
 
@@ -105,6 +106,7 @@ class Link(ABC):
     async def run(self) -> None:
         """Keep a session up for ever."""
         while True:
+            heed_cancellation()
             await self._allowed.wait()
             began = time.monotonic()
             delay = await self._try_session()
@@ -144,6 +146,7 @@ class Link(ABC):
 
     def up(self) -> None:
         """The connection stands. Raises LinkDown when it was cut while it was being made."""
+        heed_cancellation()
         if not self._allowed.is_set():
             raise LinkDown
         self.suspect = False

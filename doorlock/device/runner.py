@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Self
 
+from doorlock.device.cancelling import stop_all
 from doorlock.device.core import Identity
 from doorlock.device.faults import Faults
 from doorlock.device.hardware import Hardware, SimulatedBolt
@@ -26,6 +27,7 @@ from doorlock.protocol import CommandName, LockValue, Transport
 log = logging.getLogger("doorlock.device")
 
 _COMMANDS = frozenset(CommandName)
+_LAST_WORDS, _LAST_PACKET = 1.0, 0.05  # seconds
 
 
 class Device:
@@ -157,6 +159,12 @@ class Device:
         self._credentials.token = token
         self._restore_links()
 
+    async def restart(self) -> None:
+        """Reboot once the daemon has been told what there was to tell."""
+        await self._sender.quiet(_LAST_WORDS)
+        await asyncio.sleep(_LAST_PACKET)
+        self.reboot()
+
     def reboot(self) -> None:
         """Pull the plug and start again, after `boot_seconds`, from what stands on the disk."""
         if not self._life.alive:
@@ -213,10 +221,7 @@ class Device:
     async def _stop(self) -> None:
         for handle in self._beats.values():
             handle.cancel()
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_all(self._tasks)
         self._life.end()
         self._broken.cancel()
 

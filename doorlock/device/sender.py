@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from doorlock.device.cancelling import heed_cancellation
 from doorlock.device.link import Link, LinkDown
 from doorlock.device.outbox import Outbox, Outgoing
 from doorlock.protocol import Transport
@@ -27,11 +29,13 @@ class Sender:
         self._outbox = Outbox()
         self._delivered = delivered
         self._wake = asyncio.Event()
+        self._quiet = asyncio.Event()
 
     def say(self, item: Outgoing) -> None:
         dropped = self._outbox.push(item)
         if dropped is not None:
             log.warning("too much to say while offline: dropped one %s", dropped.event)
+        self._quiet.clear()
         self._wake.set()
 
     def forget(self) -> None:
@@ -44,10 +48,20 @@ class Sender:
 
     async def run(self) -> None:
         while True:
+            heed_cancellation()
             await self._wake.wait()
             self._wake.clear()
             while (item := self._outbox.head()) and await self._settled(item):
                 self._outbox.discard(item)
+                heed_cancellation()
+            if not len(self._outbox):
+                self._quiet.set()
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until everything is said, but no longer than this."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
 
     async def _settled(self, item: Outgoing) -> bool:
         """Whether the item can go: sent, or not worth keeping. False waits for a link."""

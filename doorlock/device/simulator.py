@@ -8,8 +8,9 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from doorlock.device.console import announce, log_to_stderr, run_until_stopped, trust
 from doorlock.device.faults import FaultSpec
@@ -17,11 +18,12 @@ from doorlock.device.fleet import Api, Enrolled, addresses, enrol, remove, run_f
 from doorlock.device.runner import Device
 from doorlock.device.spec import DeviceSpec
 from doorlock.device.tokens import read_token, read_tokens
-from doorlock.errors import BadInput
+from doorlock.errors import BadInput, DaemonUnreachable
 from doorlock.protocol import DeviceType
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 DEFAULT_MQTT = "mqtt://127.0.0.1:1883"
+_DEVICE_ID = re.compile(r"[0-9a-f]{24}")
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -53,9 +55,10 @@ def run_simulator(wishes: Wishes, *, say: Callable[[str], None]) -> None:
     """Run until SIGTERM or ctrl-c. Raises DoorlockError for anything that a person can mend."""
     check(wishes)
     log_to_stderr()
-    api = _client(wishes.socket) if wishes.count is not None else None
+    api = _client(wishes.socket)
+    wishes, offered = look_up(wishes, api)
     with _folder(wishes.state_dir) as folder, _enrolled(wishes, api) as devices:
-        url, mqtt = choose_addresses(wishes, *(addresses(api) if api else (None, None)))
+        url, mqtt = choose_addresses(wishes, *offered)
         specs = make_specs(wishes, devices, folder, url, mqtt)
         run_until_stopped(lambda stop: _run(specs, say, stop))
 
@@ -87,6 +90,25 @@ def check(wishes: Wishes) -> None:
         raise BadInput("--remove is for devices that --count registered")
     if wishes.transport not in (None, "websocket", "mqtt", "both"):
         raise BadInput("--transport is websocket, mqtt or both")
+
+
+def look_up(wishes: Wishes, api: Api) -> tuple[Wishes, tuple[str | None, str | None]]:
+    """What the daemon knows: the id behind a device's name, and where it takes devices.
+
+    Nobody is asked where the id and an address are given; without an answer the defaults serve.
+    """
+    named = wishes.device_id is not None and not _DEVICE_ID.fullmatch(wishes.device_id)
+    if not named and wishes.count is None and (wishes.url or wishes.mqtt):
+        return wishes, (None, None)
+    try:
+        if named and wishes.device_id is not None:
+            found = api.get(f"/api/device/{quote(wishes.device_id, safe='')}").data
+            wishes = replace(wishes, device_id=found["id"], esp_id=found["espId"])
+        return wishes, addresses(api)
+    except DaemonUnreachable:
+        if named or wishes.count is not None:
+            raise
+        return wishes, (None, None)
 
 
 def choose_addresses(
@@ -138,14 +160,14 @@ def _device_type(text: str) -> DeviceType:
 
 
 @contextmanager
-def _enrolled(wishes: Wishes, api: Api | None) -> Iterator[list[Enrolled]]:
+def _enrolled(wishes: Wishes, api: Api) -> Iterator[list[Enrolled]]:
     """The devices to run; those that were registered here go again at the end, if asked."""
-    if api is None:
+    if wishes.count is None:
         yield _known(wishes)
         return
     devices: list[Enrolled] = []
     try:
-        for number in range(1, (wishes.count or 0) + 1):
+        for number in range(1, wishes.count + 1):
             tail = "" if wishes.count == 1 else f"-{number}"
             kind = _device_type(wishes.device_type)
             devices.append(enrol(api, wishes.name + tail, wishes.esp_id + tail, kind))

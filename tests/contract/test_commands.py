@@ -208,3 +208,30 @@ async def test_times_are_kept_to_the_millisecond(store: Store) -> None:
     kept = await store.get_command(asked.id)
     assert kept is not None
     assert (kept.issued_at, kept.expires_at) == (NOON_KEPT, NOON_KEPT + timedelta(seconds=1))
+
+
+async def test_a_key_stands_for_what_was_asked_or_joined_under_it(store: Store) -> None:
+    running = command(idempotency_key="first")
+    await store.add_command(running)
+    events = await store.join_command(running.id, "b" * 24, "second", [event()])
+    assert len(events) == 1
+    assert await store.command_by_key(running.issued_by, "first") == running
+    assert await store.command_by_key("b" * 24, "second") == running
+    assert await store.command_by_key("b" * 24, "first") is None
+    assert await store.command_by_key(running.issued_by, "second") is None
+    other = command(device_id="c" * 24, issued_by="b" * 24, idempotency_key="second")
+    with pytest.raises(AlreadyAsked) as refused:
+        await store.add_command(other)
+    assert refused.value.earlier == running
+    with pytest.raises(AlreadyAsked):
+        await store.join_command(running.id, "b" * 24, "second", [event()])
+    assert await store.get_command(other.id) is None
+    assert (await store.bounds()).last == 1
+
+
+async def test_joining_without_a_key_only_notes_it(store: Store) -> None:
+    running = command()
+    await store.add_command(running)
+    for _ in range(2):
+        await store.join_command(running.id, "b" * 24, None, [event()])
+    assert (await store.bounds()).last == 2

@@ -96,11 +96,11 @@ class Daemon:
 
     # its life
 
-    def start(self, *, crash: str | None = None) -> Daemon:
-        """Start it and wait until it answers. `crash` is a point of `crash_points`."""
+    def start(self, *, fault: str | None = None) -> Daemon:
+        """Start it and wait until it answers. `fault` is a point of `daemon_faults`."""
         assert self.pid is None, "it runs already"
         if self.nursery is not None:
-            self.pid = self.nursery.spawn(self.arguments, self.log, crash)
+            self.pid = self.nursery.spawn(self.arguments, self.log, fault)
         else:
             with self.log.open("ab") as log:
                 command = [sys.executable, "-m", "doorlock.daemon", *self.arguments]
@@ -164,7 +164,7 @@ class Daemon:
 
     def close(self) -> None:
         if not self.is_dead:
-            self.stop()
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # how it is
@@ -189,9 +189,9 @@ class Daemon:
     def log_text(self) -> str:
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
 
-    def check_log(self) -> None:
-        """No traceback and no secret has got into the log."""
-        text = self.log_text
+    def check_log(self, since: int = 0) -> None:
+        """No traceback and no secret has got into the log, from the character `since` on."""
+        text = self.log_text[since:]
         assert "Traceback" not in text, text[-6000:]
         assert not [secret for secret in self.secrets if secret in text], "a secret in the log"
 

@@ -108,10 +108,10 @@ class WatchedStore(SqliteStore):
             await self.after_update(command)
         return written
 
-    def _write(self, work: Any) -> Any:
+    def _write(self, *work: Any) -> Any:
         if self.broken:
             raise Unavailable("the store could not be written")
-        return self._watched(super()._write(work))
+        return self._watched(super()._write(*work))
 
     async def _far(self, query: str, values: Sequence[Any], take: Callable[[Any], T]) -> T:
         return await self._watched(asyncio.ensure_future(super()._far(query, values, take)))
@@ -142,6 +142,7 @@ class FakeGateway:
         self.dropped: list[tuple[str, str]] = []
         self.reachable = True
         self.failing: Exception | None = None
+        self.meanwhile: Callable[[], None] | None = None
         self.house: House | None = None
 
     @property
@@ -157,6 +158,8 @@ class FakeGateway:
             raise NotConnected
         if self.failing is not None:
             raise self.failing
+        if self.meanwhile is not None:
+            self.meanwhile()
         assert self.house is not None and command.device_id == device.id
         store = self.house.store
         events = await store.list_events(EventFilter(command=command.id), limit=100)

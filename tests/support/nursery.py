@@ -2,7 +2,7 @@
 
 Run as a program this imports the daemon once, and for every line that it reads it forks a process
 that goes on as `doorlockd` would: own session, own log, own arguments. A test can have such a
-daemon kill itself at an exact moment; see `crash_points`.
+daemon kill itself at an exact moment; see `daemon_faults`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ class Nursery:
     """The forking process, held by a test run."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.nursery"],
             cwd=ROOT,
@@ -47,14 +49,15 @@ class Nursery:
         self._process.stdin.close()
         self._process.wait(10)
 
-    def spawn(self, arguments: Sequence[str], log: Path, crash: str | None = None) -> int:
+    def spawn(self, arguments: Sequence[str], log: Path, fault: str | None = None) -> int:
         """The pid of a new daemon."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        wish = {"arguments": list(arguments), "log": str(log), "crash": crash}
-        self._process.stdin.write(json.dumps(wish) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        wish = {"arguments": list(arguments), "log": str(log), "fault": fault}
+        with self._turn:
+            self._process.stdin.write(json.dumps(wish) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
 
 
 def main() -> None:
@@ -86,10 +89,10 @@ def _become_daemon(wish: dict[str, Any]) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, handle in ((0, nothing), (1, log), (2, log)):
             os.dup2(handle, number)
-        if wish["crash"]:
-            from tests.support.crash_points import arm
+        if wish["fault"]:
+            from tests.support.daemon_faults import arm
 
-            arm(wish["crash"])
+            arm(wish["fault"])
         from doorlock.daemon.__main__ import main as daemon
 
         code = daemon(wish["arguments"])

@@ -10,7 +10,8 @@ import typer
 
 def simulate(
     device_id: Annotated[
-        str | None, typer.Option("--device-id", help="A device that is registered already.")
+        str | None,
+        typer.Option("--device", "--device-id", help="A registered device: name, ESP id or id."),
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="Its token; - for stdin, none to be asked.")
@@ -28,9 +29,7 @@ def simulate(
     device_type: Annotated[str, typer.Option("--type", help="door-lock, esp32-cam, …")] = (
         "door-lock"
     ),
-    socket: Annotated[
-        Path | None, typer.Option("--socket", help="The daemon's socket, for --count.")
-    ] = None,
+    socket: Annotated[Path | None, typer.Option("--socket", help="The daemon's socket.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="http://127.0.0.1:3000")] = None,
     mqtt: Annotated[str | None, typer.Option("--mqtt", help="mqtt://127.0.0.1:1883")] = None,
     transport: Annotated[

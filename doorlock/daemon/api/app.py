@@ -52,12 +52,12 @@ def build(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (
+    for module in (  # what is asked most comes first
+        commands,
         status,
         auth,
         people,
         shares,
-        commands,
         events,
         devices,
         visitors,

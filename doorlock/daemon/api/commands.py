@@ -5,29 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from doorlock import wire
+from doorlock.daemon.api.body import body_as, described, header_of
 from doorlock.daemon.api.callers import TheCaller
+from doorlock.daemon.api.callers import caller as who_calls
 from doorlock.daemon.api.respond import envelope, pages
 from doorlock.daemon.api.state import services
 from doorlock.daemon.services.submit import Asked
 from doorlock.protocol import IDEMPOTENCY_HEADER
-from doorlock.times import utc_now
 
 router = APIRouter(tags=["commands"])
 
 _LONGEST_WAIT = timedelta(minutes=15)
+_LONGEST_KEY = 200
 
 
-@router.post("/api/device/{ref}/command")
-async def send(
-    request: Request,
-    caller: TheCaller,
-    ref: str,
-    body: wire.SendCommand,
-    key: Annotated[str | None, Header(alias=IDEMPOTENCY_HEADER, max_length=200)] = None,
-) -> Response:
+@router.post(
+    "/api/device/{ref}/command",
+    openapi_extra=described(wire.SendCommand, IDEMPOTENCY_HEADER, _LONGEST_KEY),
+)
+async def send(request: Request, ref: str) -> Response:
+    caller = await who_calls(request)
+    body = await body_as(request, wire.SendCommand)
+    key = header_of(request, IDEMPOTENCY_HEADER, _LONGEST_KEY)
     timeout = None if body.timeout is None else timedelta(seconds=body.timeout)
     asked = Asked(ref, body.command, body.payload, key, timeout)
     if body.dry_run:
@@ -35,7 +37,7 @@ async def send(
     submitted = await services(request).submit.submit(caller, asked)
     command = submitted.command
     if body.wait:
-        left = command.due_at - utc_now() + timedelta(seconds=1)
+        left = command.due_at - services(request).clock.now() + timedelta(seconds=1)
         wanted = left if body.wait is True else timedelta(seconds=body.wait)
         within = max(timedelta(0), min(wanted, _LONGEST_WAIT))
         command = await services(request).lifecycle.finished(command.id, within) or command
@@ -73,13 +75,13 @@ async def history(
 
 @router.get("/api/command/{command_id}")
 async def show(request: Request, caller: TheCaller, command_id: str) -> Response:
-    command = await services(request).lifecycle.get(command_id)
+    command = await services(request).lifecycle.recorded(command_id)
     return envelope(await services(request).queries.command(caller, command))
 
 
 @router.post("/api/command/{command_id}/cancel")
 async def cancel(request: Request, caller: TheCaller, command_id: str) -> Response:
     found = services(request)
-    await found.queries.command(caller, await found.lifecycle.get(command_id))
+    await found.queries.command(caller, await found.lifecycle.recorded(command_id))
     command = await found.submit.cancel(caller, command_id)
     return envelope((await found.queries.command_views([command]))[0], "command cancelled")

@@ -119,7 +119,7 @@ async def stream(request: Request, caller: TheCaller, wanted: TheWanted) -> Resp
 def _start(request: Request, wanted: Wanted, now: int) -> int:
     last = request.headers.get("last-event-id")
     if last is not None:
-        if not last.isdecimal() or int(last) > _LAST_POSITION:
+        if not last.isdecimal() or len(last) > 19 or int(last) > _LAST_POSITION:
             raise BadInput("Last-Event-ID must be a position in the event log")
         return int(last)
     return now if wanted.base.after is None else wanted.base.after

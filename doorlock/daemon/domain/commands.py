@@ -2,7 +2,7 @@
 
     queued -> sent -> received -> executing -> executed | failed
        |        \\________\\___________\\______-> timed_out -> executed_late | failed
-       \\-> expired | cancelled
+       \\-> expired | cancelled       (sent, but to nobody: cancelled, or queued again)
 
 `decide` is the only place that changes a command. It never raises: what does not fit the state is
 answered by `Ignored`, with the reason and whether it deserves an entry in the log.
@@ -104,7 +104,8 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """No transport had a connection to hand it to: the device cannot have heard of it."""
+    """No transport had a connection to hand it to: the device cannot have heard of it. What may
+    not wait is cancelled; settings and firmware wait again."""
 
     reason: str
 
@@ -192,13 +193,13 @@ def _ack(command: Command, given: Ack, now: datetime) -> Decision:
         return Ignored("it was sent to another device", suspicious=True)
     if command.sent_at is None:
         return Ignored("it was never sent", suspicious=True)
-    if command.status in _PROGRESS:
+    if command.status in _PROGRESS and now < command.due_at:
         return _ack_in_time(command, given, now)
-    if command.status is _S.TIMED_OUT:
+    if command.status in _PROGRESS or command.status is _S.TIMED_OUT:
         return _ack_late(command, given, now)
-    final = {_S.EXECUTED, _S.EXECUTED_LATE}
-    contradicts = (given.status is AckStatus.EXECUTED and command.status is _S.FAILED) or (
-        given.status is AckStatus.FAILED and command.status in final
+    did, did_not = {_S.EXECUTED, _S.EXECUTED_LATE}, {_S.FAILED, _S.CANCELLED}
+    contradicts = (given.status is AckStatus.EXECUTED and command.status in did_not) or (
+        given.status is AckStatus.FAILED and command.status in did
     )
     return Ignored(f"it is {command.status} already", suspicious=contradicts)
 
@@ -228,7 +229,14 @@ def _ack_late(command: Command, given: Ack, now: datetime) -> Decision:
 def _undelivered(command: Command, reason: str, now: datetime) -> Decision:
     if command.status is not _S.SENT:
         return Ignored(f"it is {command.status}")
-    return _finish(command, _S.FAILED, now, reason)
+    if command.is_interactive or now >= command.expires_at:
+        return _finish(command, _S.CANCELLED, now, reason)
+    waiting = replace(command, status=_S.QUEUED, via=None, tried=(), sent_at=None)
+    return Changed(
+        replace(waiting, version=command.version + 1),
+        EventType.COMMAND_QUEUED,
+        {"again": True, "reason": reason},
+    )
 
 
 def _tick(command: Command, now: datetime) -> Decision:

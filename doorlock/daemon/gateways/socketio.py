@@ -18,6 +18,7 @@ from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.sessions import Session
 from doorlock.daemon.gateways.codec import MAX_MESSAGE_BYTES, Malformed, decode, encode_command
 from doorlock.daemon.gateways.dashboards import Dashboards
+from doorlock.daemon.gateways.socketio_server import Server
 from doorlock.daemon.ports import AuthRefused, NotConnected, Outgoing, PartHealth, ReportSink
 from doorlock.errors import DoorlockError
 from doorlock.protocol import Transport
@@ -57,8 +58,9 @@ class SocketIoGateway:
         self._sessions: dict[str, Session] = {}
         self._sockets: dict[str, list[str]] = {}  # per device, the one for commands last
         self._opening: set[asyncio.Task[None]] = set()
-        self._sio = socketio.AsyncServer(
-            async_mode="asgi",
+        self._starting: dict[str, Session] = {}  # checked, and not told so yet
+        self._sio = Server(
+            self._unreadable,
             async_handlers=False,
             json=_Json,
             cors_allowed_origins=list(cors_origins) or None,
@@ -91,7 +93,8 @@ class SocketIoGateway:
             await self._sio.emit(message.event, dict(message.data), to=sid)
 
     async def drop(self, device_id: str, reason: str) -> None:
-        for sid in list(self._sockets.get(device_id, ())):
+        starting = [sid for sid, one in self._starting.items() if one.device_id == device_id]
+        for sid in [*self._sockets.get(device_id, ()), *starting]:
             log.info("ending a session", device=device_id, reason=reason)
             await self._end(sid, reason)
             await self._sio.disconnect(sid)
@@ -139,7 +142,9 @@ class SocketIoGateway:
         except DoorlockError as error:
             log.warning("a device could not be checked", error=error.message)
             raise Refused("Service unavailable") from error
-        self._sessions[sid] = session
+        self._sessions[sid] = self._starting[sid] = session
+        # the library keeps a class of its own in here for each connection: 2.5 KiB a device
+        environ.pop("wsgi.input", None)
         # the client is told that it is connected after this returns: nothing may be sent before
         task = asyncio.ensure_future(self._opened(session))
         self._opening.add(task)
@@ -147,6 +152,10 @@ class SocketIoGateway:
 
     async def _opened(self, session: Session) -> None:
         await asyncio.sleep(0)
+        self._starting.pop(session.id, None)
+        if session.id not in self._sessions:  # its device was dropped while it was being checked
+            await self._sio.disconnect(session.id)
+            return
         if not self._sio.manager.is_connected(session.id, "/"):
             self._sessions.pop(session.id, None)  # it left while it was being checked
             return
@@ -190,6 +199,12 @@ class SocketIoGateway:
             log.exception("a message could not be handled", event_name=report.event)
             return await self._complain(sid, "the message could not be handled")
         return {"success": True, "timestamp": iso(utc_now())}
+
+    async def _unreadable(self, sid: str) -> dict[str, Any]:
+        reason = "the message cannot be read"
+        if (session := self._sessions.get(sid)) is not None:
+            await self._told(self._sink.rejected(session, "unreadable", reason))
+        return await self._complain(sid, reason)
 
     async def _complain(self, sid: str, message: str) -> dict[str, Any]:
         await self._sio.emit("error", {"message": message}, to=sid)

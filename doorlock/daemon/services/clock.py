@@ -19,6 +19,10 @@ log = structlog.get_logger("doorlock.agenda")
 Action = Callable[[], Awaitable[None]]
 
 
+def _always() -> bool:
+    return True
+
+
 class SystemClock:
     """`Clock` by the machine's own."""
 
@@ -35,18 +39,19 @@ class Agenda:
     """Runs actions at or after their moment, earliest first, each in a task of its own.
 
     An action that was put in twice runs twice: each looks for itself whether there is still
-    something to do, so nothing ever needs to be taken out.
+    something to do. `still` says whether there can be: an action without it is passed over, and
+    never wakes the agenda once it has come to the front.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[datetime, int, Action]] = []
+        self._heap: list[tuple[datetime, int, Action, Callable[[], bool]]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
 
-    def at(self, moment: datetime, action: Action) -> None:
-        entry = (moment, next(self._order), action)
+    def at(self, moment: datetime, action: Action, still: Callable[[], bool] = _always) -> None:
+        entry = (moment, next(self._order), action, still)
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:
             self._changed.set()
@@ -74,11 +79,12 @@ class Agenda:
 
     def _start_due(self) -> None:
         now = self._clock.now()
-        while self._heap and self._heap[0][0] <= now:
-            action = heapq.heappop(self._heap)[2]
-            task = asyncio.ensure_future(self._guarded(action))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        while self._heap and (self._heap[0][0] <= now or not self._heap[0][3]()):
+            *_, action, still = heapq.heappop(self._heap)
+            if still():
+                task = asyncio.ensure_future(self._guarded(action))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
 
     async def _guarded(self, action: Action) -> None:
         try:

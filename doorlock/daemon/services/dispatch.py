@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -132,7 +133,8 @@ class Dispatch:
             log.exception("a command broke on its way out")
         self._handed.add(command.id)
         moment = self._clock.now() + self._failover_after
-        self._agenda.at(moment, lambda: self._fail_over(command.id))
+        still = partial(self._lifecycle.is_unfinished, command.id)
+        self._agenda.at(moment, partial(self._fail_over, command.id), still)
         return True
 
     async def _fail_over(self, command_id: str) -> None:

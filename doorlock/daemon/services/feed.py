@@ -18,7 +18,7 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Events after `requested` were pruned before they could be told; `first` is there."""
+    """`requested` is no position to go on from: pruned, or beyond the log. `first` comes next."""
 
     requested: int
     first: int
@@ -53,10 +53,13 @@ class Feed:
         """Every event after position `after`, in order, for ever; a Gap where some were pruned."""
         with self._woken() as wake:
             at = after
-            first = (await self._store.bounds()).first
-            if at + 1 < first:
-                yield Gap(at, first)
-                at = first - 1
+            bounds = await self._store.bounds()
+            if at + 1 < bounds.first:
+                yield Gap(at, bounds.first)
+                at = bounds.first - 1
+            elif at > bounds.last:  # from before a backup was restored: start where the log is
+                yield Gap(at, bounds.last + 1)
+                at = bounds.last
             while True:
                 wake.clear()
                 for event in await self._after(at):

@@ -10,6 +10,7 @@ from doorlock.daemon.domain import access
 from doorlock.daemon.domain.access import Level
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import EventType, NewEvent
+from doorlock.daemon.domain.ids import is_id
 from doorlock.daemon.domain.users import Caller, Scope, User
 from doorlock.daemon.ports import Clock, Store
 from doorlock.errors import Ambiguous, NotAllowed, NotFound
@@ -61,9 +62,15 @@ class Guard:
         """
         candidates = [
             Seen(device, capped(await self.level(caller.user, device), caller.scope))
-            for device in await self._store.find_devices(ref)
+            for device in await self._meant(ref)
         ]
         return match(ref, [one for one in candidates if one.level >= Level.VIEW])
+
+    async def _meant(self, ref: str) -> Sequence[Device]:
+        if not is_id(ref):
+            return await self._store.find_devices(ref)
+        device = await self._store.get_device(ref)  # nobody's name passes for somebody's id
+        return [device] if device else []
 
     async def require(self, caller: Caller, ref: str, least: Level, act: str) -> Seen:
         """As `find`; a caller who may see but not `act` is recorded, and NotAllowed raised."""
@@ -110,12 +117,11 @@ def metadata_of(caller: Caller) -> dict[str, Any]:
 
 
 def match(ref: str, seen: Sequence[Seen]) -> Seen:
-    """The best of what `ref` may mean: an id before an ESP id before a name, whose case counts
-    only where it decides."""
+    """The best of what `ref` may mean: an id before an ESP id or a name, whose case counts only
+    where it decides. No ESP id comes before a name: whoever shares a device has chosen it."""
     named = (
         [one for one in seen if one.device.id == ref]
-        or [one for one in seen if one.device.esp_id == ref]
-        or [one for one in seen if one.device.name == ref]
+        or [one for one in seen if ref in (one.device.esp_id, one.device.name)]
         or list(seen)
     )
     if not named:

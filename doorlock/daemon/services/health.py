@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from doorlock import __version__
@@ -51,7 +51,8 @@ class Health:
             "uptime": round((now - self._started).total_seconds(), 3),
         }
 
-    def detailed(self) -> dict[str, Any]:
+    def detailed(self, device_ids: Iterable[str] | None = None) -> dict[str, Any]:
+        """For a user: with the connections of their devices, or of all (None)."""
         parts = self.parts()
         return {
             **self.brief(),
@@ -61,7 +62,7 @@ class Health:
                 part.name: {"status": part.status, "message": part.message, **part.figures}
                 for part in parts
             },
-            "connections": dict(self._presence.counts()),
+            "connections": dict(self._presence.counts(device_ids)),
             "memory": {"residentBytes": _resident_bytes()},
             "lastErrors": dict(self.last_errors),
             "checks": [

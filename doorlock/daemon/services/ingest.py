@@ -33,6 +33,7 @@ from doorlock.times import iso_or_none
 log = structlog.get_logger("doorlock.ingest")
 
 _BURST, _PER_SECOND = 200, 50  # far above any device in order, far below what hurts the log
+_MOST_METADATA = 64
 _REJECTIONS, _REJECTIONS_PER_SECOND = 20, 0.5
 _NOTES_PER_SECOND = 1 / 60
 
@@ -162,7 +163,6 @@ class Ingest:
         await self._dispatch.device_is_back(session.device_id)
 
     async def disconnected(self, session: Session, reason: str) -> None:
-        self._limits.pop(session.id, None)
         await self._gone(session, reason, self._presence.closed(session))
 
     async def _gone(self, session: Session, reason: str, offline: bool) -> None:
@@ -214,8 +214,8 @@ class Ingest:
 
     def _limits_of(self, session: Session) -> _Limits:
         now = self._clock.now()
-        return self._limits.setdefault(
-            session.id,
+        return self._limits.setdefault(  # a device's, not a session's: coming back resets nothing
+            session.device_id,
             _Limits(
                 Bucket(_BURST, _PER_SECOND, now),
                 Bucket(_REJECTIONS, _REJECTIONS_PER_SECOND, now),
@@ -299,7 +299,7 @@ class Ingest:
         changes: dict[str, Any] = {}
         events = []
         if report.metadata:
-            changes["metadata"] = {**device.metadata, **report.metadata}
+            changes["metadata"] = _merged(device.metadata, report.metadata)
         if isinstance(version, str) and version != device.firmware_version:
             changes["firmware_version"] = version[:100]
             if device.firmware_version is not None:
@@ -387,9 +387,17 @@ def _beaten(
     """What a heartbeat changes of its device, and what the log should say of that."""
     changes: dict[str, Any] = {}
     kinds: list[tuple[EventType, Mapping[str, Any]]] = []
+    if beat.metadata and (merged := _merged(device.metadata, beat.metadata)) != device.metadata:
+        changes["metadata"] = merged
     if beat.battery_level is not None and round(beat.battery_level) != device.battery_level:
         changes["battery_level"] = round(beat.battery_level)
     if beat.status != "offline" and (beat.status == "maintenance") != device.maintenance:
         changes["maintenance"] = beat.status == "maintenance"
         kinds.append((EventType.STATUS_CHANGED, {"status": beat.status}))
     return changes, kinds
+
+
+def _merged(kept: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the device; when it grows too large, what it says now is enough."""
+    merged = {**kept, **said}
+    return merged if len(merged) <= _MOST_METADATA else dict(said)

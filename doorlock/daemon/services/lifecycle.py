@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -42,6 +43,10 @@ class Lifecycle:
 
     async def begin(self, command: Command, metadata: Mapping[str, Any]) -> Sequence[Event]:
         """Record a new command; as `Store.add_command`. From here on its deadline is kept."""
+        # to the end even if the caller goes away: what is recorded has its deadline kept
+        return await asyncio.shield(self._begin(command, metadata))
+
+    async def _begin(self, command: Command, metadata: Mapping[str, Any]) -> Sequence[Event]:
         queued = event_of(command, EventType.COMMAND_QUEUED, metadata, command.issued_at)
         events = await self._store.add_command(command, [queued])
         self.adopt(command)
@@ -50,10 +55,15 @@ class Lifecycle:
     def adopt(self, command: Command) -> None:
         """Keep the deadline of a command that is in the store."""
         self._at_hand[command.id] = command
-        self._agenda.at(command.due_at, lambda: self._due(command.id))
+        self._keep_deadline(command)
 
     async def get(self, command_id: str) -> Command | None:
         return self._at_hand.get(command_id) or await self._store.get_command(command_id)
+
+    async def recorded(self, command_id: str) -> Command | None:
+        """The command as the store has it. Whoever was told of a change by the event log finds it
+        here, while `get` may still be the moment behind that the writing takes to return."""
+        return await self._store.get_command(command_id)
 
     async def apply(
         self,
@@ -87,8 +97,11 @@ class Lifecycle:
             if await self._record(decision.command, [event, *also]):
                 self._changed(command, decision.command)
                 return decision.command, decision
-            self._at_hand.pop(command_id, None)  # somebody else was faster: look again
-            command = await self._store.get_command(command_id)
+            command = await self._store.get_command(command_id)  # somebody else was faster
+            if command is None or command.is_finished:
+                self._at_hand.pop(command_id, None)
+            else:
+                self._at_hand[command_id] = command
         return None, Ignored("there is no such command", suspicious=True)
 
     async def finished(self, command_id: str, within: timedelta) -> Command | None:
@@ -104,6 +117,9 @@ class Lifecycle:
 
     def unfinished(self) -> Sequence[Command]:
         return list(self._at_hand.values())
+
+    def is_unfinished(self, command_id: str) -> bool:
+        return command_id in self._at_hand
 
     async def _record(self, command: Command, events: Sequence[NewEvent]) -> bool:
         if not command.is_finished or command.name not in devices.MOVES_BOLT:
@@ -145,9 +161,13 @@ class Lifecycle:
         else:
             self._at_hand[command.id] = command
             if command.due_at != before.due_at:
-                self._agenda.at(command.due_at, lambda: self._due(command.id))
+                self._keep_deadline(command)
         for listener in self._on_change:
             listener(command)
+
+    def _keep_deadline(self, command: Command) -> None:
+        still = partial(self.is_unfinished, command.id)
+        self._agenda.at(command.due_at, partial(self._due, command.id), still)
 
     async def _due(self, command_id: str) -> None:
         try:

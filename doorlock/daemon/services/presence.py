@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ log = structlog.get_logger("doorlock.presence")
 
 _BEST_FIRST = (Transport.WEBSOCKET, Transport.MQTT)
 _FLUSH_EVERY = timedelta(seconds=10)
+_FLUSHED_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -103,15 +104,17 @@ class Presence:
     def last_heard(self, device_id: str) -> datetime | None:
         return max((live.heard for live in self._live.get(device_id, {}).values()), default=None)
 
-    def counts(self) -> Mapping[str, int]:
-        """Devices by how they are connected; `sessions` counts every one."""
-        kinds = [set(self.transports(device_id)) for device_id in self._live]
+    def counts(self, device_ids: Iterable[str] | None = None) -> Mapping[str, int]:
+        """Devices by how they are connected, of all or of those named; `sessions` counts every
+        one."""
+        ids = self._live if device_ids is None else self._live.keys() & set(device_ids)
+        kinds = [set(self.transports(device_id)) for device_id in ids]
         return {
             "totalConnected": sum(bool(kind) for kind in kinds),
             "websocketConnections": sum(Transport.WEBSOCKET in kind for kind in kinds),
             "mqttConnections": sum(Transport.MQTT in kind for kind in kinds),
             "dualConnections": sum(len(kind) == 2 for kind in kinds),
-            "sessions": sum(len(known) for known in self._live.values()),
+            "sessions": sum(len(self._live[device_id]) for device_id in ids),
         }
 
     def sessions(self, device_id: str | None = None) -> Sequence[Session]:
@@ -135,19 +138,32 @@ class Presence:
     def stale(self) -> Sequence[Session]:
         """Sessions on whose transport the device has said nothing for too long."""
         limit = self._clock.now() - self._patience
-        found = []
+        found: list[Session] = []
         for known in self._live.values():
-            for transport in _BEST_FIRST:
-                group = [live for live in known.values() if live.session.transport is transport]
-                if group and max(live.heard for live in group) < limit:
-                    found += [live.session for live in group if not live.silent]
+            for live in known.values():
+                if live.heard < limit:  # seldom, and this is asked of a whole fleet each second
+                    found += _stale_of(known.values(), limit)
+                    break
         return found
 
     async def flush(self) -> None:
         """Write when devices were last heard of."""
-        seen, self._seen = self._seen, {}
-        try:
-            await self._store.touch_devices(seen)
-        except Exception as error:
-            self._seen = {**seen, **self._seen}
-            log.warning("cannot note when devices were last seen", error=str(error))
+        seen, self._seen = list(self._seen.items()), {}
+        while seen:
+            # a fleet at once would keep the commands waiting that come after it
+            some, seen = dict(seen[:_FLUSHED_AT_ONCE]), seen[_FLUSHED_AT_ONCE:]
+            try:
+                await self._store.touch_devices(some)
+            except Exception as error:
+                self._seen = {**some, **dict(seen), **self._seen}
+                log.warning("cannot note when devices were last seen", error=str(error))
+                return
+
+
+def _stale_of(known: Collection[_Live], limit: datetime) -> list[Session]:
+    found = []
+    for transport in _BEST_FIRST:
+        group = [live for live in known if live.session.transport is transport]
+        if group and max(live.heard for live in group) < limit:
+            found += [live.session for live in group if not live.silent]
+    return found

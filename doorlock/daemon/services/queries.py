@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from doorlock.daemon.domain.access import Invitation, Level, Share
 from doorlock.daemon.domain.commands import Command
+from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.events import Event, verify
 from doorlock.daemon.domain.users import Caller, User
 from doorlock.daemon.ports import Clock, CommandFilter, EventFilter, Store
@@ -26,6 +26,7 @@ from doorlock.daemon.services.views import (
 from doorlock.errors import NotFound
 
 _STEP = 1000
+_FEW = 20  # as many are sooner read one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,7 @@ class Queries:
             user = await self._store.find_user(wanted.user)
             if user is None and caller.user.is_operator:
                 raise NotFound(f"there is no user {wanted.user!r}")
-            # others learn of nobody whether they have an account
-            found = replace(found, user=user.id if user else "")
+            found = replace(found, user=user.id if user else wanted.user)
         if wanted.device is not None:
             found = replace(found, device=await self._device_id(caller, wanted.device))
         if not caller.user.is_operator:
@@ -262,7 +262,7 @@ class Queries:
 
     async def _users(self, ids: Iterable[str]) -> dict[str, User]:
         wanted = set(ids)
-        if len(wanted) > 20:
+        if len(wanted) > _FEW:
             return {user.id: user for user in await self._store.list_users()}
         found = [await self._store.get_user(user_id) for user_id in wanted]
         return {user.id: user for user in found if user is not None}
@@ -270,10 +270,17 @@ class Queries:
     async def _names(
         self, device_ids: Iterable[str | None], user_ids: Iterable[str | None]
     ) -> Mapping[str, str]:
-        devices = Counter(filter(None, device_ids))
-        named = {device.id: device.name for device in await self._store.list_devices(devices)}
+        devices = await self._devices(filter(None, device_ids))
         users = await self._users(filter(None, user_ids))
+        named = {device.id: device.name for device in devices}
         return named | {user.id: user.username for user in users.values()}
+
+    async def _devices(self, ids: Iterable[str]) -> Sequence[Device]:
+        wanted = set(ids)
+        if len(wanted) > _FEW:
+            return await self._store.list_devices(wanted)
+        found = [await self._store.get_device(device_id) for device_id in wanted]
+        return [device for device in found if device is not None]
 
 
 def _matches(wanted: EventFilter, event: Event) -> bool:

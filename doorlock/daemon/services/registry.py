@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -60,6 +61,7 @@ class Registry:
         self._gateways: tuple[DeviceGateway, ...] = ()
         self._unknown_to_broker: Callable[[], Set[str]] = frozenset
         self._provisioning: dict[str, asyncio.Task[None]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def connect(
         self,
@@ -125,7 +127,10 @@ class Registry:
                 payload["before"] = {"timezone": device.timezone}
             events.append(self._event(caller, device, EventType.SETTINGS_UPDATED, payload))
         fields["updated_at"] = self._clock.now()
-        changed = await self._store.update_device(device.id, fields, events)
+        expect = {"settings": device.settings} if "settings" in fields else None
+        changed = await self._store.update_device(device.id, fields, events, expect=expect)
+        if changed is None and await self._store.get_device(device.id) is not None:
+            raise Conflict("somebody else changed its settings just now", hint="Try again.")
         if changed is None:
             raise NotFound("the device was removed in the meantime")
         if device.is_active and not changed.is_active:
@@ -210,8 +215,13 @@ class Registry:
     async def _provisioned(self, device: Device, token: str) -> Issued:
         if self._credentials is None:
             return Issued(device, token)
+        token_hash = tokens.hashed(token)
         try:
-            await self._credentials.grant(device.id, token)
+            async with self._turn(device.id):
+                current = await self._store.get_device(device.id)
+                if current is None or current.token_hash != token_hash:
+                    return Issued(device, token)  # replaced meanwhile: not to reach the broker
+                await self._credentials.grant(device.id, token)
         except Unavailable as error:
             log.warning("the broker does not know a device yet", device=device.id)
             return Issued(
@@ -221,11 +231,13 @@ class Registry:
                 "has connected by Socket.IO, or after `doorlock token rotate`.",
             )
         # only for the token that was granted: another rotation may have come between
-        expect = {"token_hash": tokens.hashed(token)}
         changed = await self._store.update_device(
-            device.id, {"mqtt_provisioned": True}, expect=expect
+            device.id, {"mqtt_provisioned": True}, expect={"token_hash": token_hash}
         )
         return Issued(changed or device, token)
+
+    def _turn(self, device_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(device_id, asyncio.Lock())
 
     async def _drop(self, device_id: str, reason: str) -> None:
         for gateway in self._gateways:
@@ -235,7 +247,8 @@ class Registry:
         if self._credentials is None:
             return
         try:
-            await self._credentials.withdraw(device_id)
+            async with self._turn(device_id):
+                await self._credentials.withdraw(device_id)
         except Unavailable:
             # its messages are refused all the same, and the next start takes it out
             log.warning("the broker still knows a device that may not connect", device=device_id)

@@ -89,6 +89,10 @@ class Submit:
         """Raises NotFound, NotAllowed (recorded), BadInput, DeviceOffline, Conflict."""
         device, name, payload = await self._judged(caller, asked)
         command = self._command(caller, device, name, payload, asked)
+        key = asked.idempotency_key
+        if key and (earlier := await self._store.command_by_key(caller.user.id, key)):
+            return self._repeated(earlier, command, device)
+        self._require_online(device, name)
         try:
             events = await self._lifecycle.begin(command, metadata_of(caller))
         except AlreadyAsked as repeat:
@@ -101,6 +105,7 @@ class Submit:
     async def check(self, caller: Caller, asked: Asked) -> Allowed:
         """What `submit` would say, without doing anything."""
         device, name, _ = await self._judged(caller, asked)
+        self._require_online(device, name)
         for running in await self._store.unfinished_commands(device.id):
             if running.slot and name in INTERACTIVE and running.name is not name:
                 raise _busy(running, device)
@@ -128,13 +133,15 @@ class Submit:
         payload = payloads.checked(name, asked.payload)
         if name is CommandName.UPDATE_SETTINGS and not payload["settings"]:
             raise BadInput("no setting was given")
-        if name in INTERACTIVE and not self._presence.online(seen.device.id):
+        return seen.device, name, payload
+
+    def _require_online(self, device: Device, name: CommandName) -> None:
+        if name in INTERACTIVE and not self._presence.online(device.id):
             raise DeviceOffline(
-                f"{seen.device.name!r} is offline, so nothing was sent",
+                f"{device.name!r} is offline, so nothing was sent",
                 hint="It is never queued: try again when the device is back "
                 "(`doorlock wait` tells when).",
             )
-        return seen.device, name, payload
 
     def _command(
         self,
@@ -162,12 +169,9 @@ class Submit:
         )
 
     def _repeated(self, earlier: Command, wanted: Command, device: Device) -> Submitted:
-        same = (earlier.device_id, earlier.name, earlier.payload) == (
-            wanted.device_id,
-            wanted.name,
-            wanted.payload,
-        )
-        if not same:
+        same = (earlier.device_id, earlier.name) == (wanted.device_id, wanted.name)
+        own = earlier.idempotency_key == wanted.idempotency_key  # else that request had joined it
+        if not same or (own and earlier.payload != wanted.payload):
             raise Conflict(
                 "that idempotency key was used for something else",
                 hint="Use a new key for a new command.",
@@ -189,8 +193,13 @@ class Submit:
             wanted.issued_at,
             {"joined": True},
         )
-        await self._store.append([asked_too])
-        current = await self._lifecycle.get(running.id) or running
+        try:
+            await self._store.join_command(
+                running.id, caller.user.id, wanted.idempotency_key, [asked_too]
+            )
+        except AlreadyAsked as repeat:
+            return self._repeated(repeat.earlier, wanted, device)
+        current = await self._lifecycle.recorded(running.id) or running
         return Submitted(current, device, joined=True, position=position)
 
 

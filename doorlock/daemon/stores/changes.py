@@ -35,6 +35,11 @@ from doorlock.daemon.stores.writer import Transaction
 T = TypeVar("T")
 New = Sequence[NewEvent]
 
+BY_KEY = (
+    "issued_by = ? AND idempotency_key = ?"
+    " OR id = (SELECT command_id FROM joined WHERE user_id = ? AND key = ?)"
+)
+
 # One statement, for this is half of all writes; what never changes is left out for its indexes.
 _FIXED = {"id", "device_id", "issued_by", "issued_at", "idempotency_key"}
 _PLACE = {column: f"?{number}" for number, column in enumerate(COMMANDS.columns, 1)}
@@ -188,14 +193,24 @@ def remove_invitation(tx: Transaction, invitation_id: str, events: New) -> bool:
 
 
 def add_command(tx: Transaction, command: Command, events: New) -> Sequence[Event]:
+    if earlier := _earlier(tx, command.issued_by, command.idempotency_key):
+        raise AlreadyAsked(earlier)
     try:
         tx.db.execute(COMMANDS.insert, COMMANDS.encode(command))
     except sqlite3.IntegrityError:
-        if earlier := _earlier(tx, command):
-            raise AlreadyAsked(earlier) from None
         if running := _command_where(tx, "slot = ?", command.slot):
             raise SlotBusy(running) from None
         raise
+    return tx.append(events)
+
+
+def join_command(
+    tx: Transaction, command_id: str, user_id: str, key: str | None, events: New
+) -> Sequence[Event]:
+    if earlier := _earlier(tx, user_id, key):
+        raise AlreadyAsked(earlier)
+    if key is not None:
+        tx.db.execute("INSERT INTO joined VALUES (?, ?, ?)", (user_id, key, command_id))
     return tx.append(events)
 
 
@@ -307,10 +322,8 @@ def _rewrite(tx: Transaction, table: Table[T], row: Row, changed: T, events: New
     return table.decode(new)
 
 
-def _earlier(tx: Transaction, command: Command) -> Command | None:
-    return _command_where(
-        tx, "issued_by = ? AND idempotency_key = ?", command.issued_by, command.idempotency_key
-    )
+def _earlier(tx: Transaction, user_id: str, key: str | None) -> Command | None:
+    return None if key is None else _command_where(tx, BY_KEY, *(user_id, key) * 2)
 
 
 def _command_where(tx: Transaction, where: str, *values: str | None) -> Command | None:

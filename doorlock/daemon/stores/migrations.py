@@ -54,6 +54,9 @@ _FIRST: Migration = (
     "CREATE UNIQUE INDEX commands_by_slot ON commands (slot) WHERE slot IS NOT NULL",
     """CREATE UNIQUE INDEX commands_by_key ON commands (issued_by, idempotency_key)
         WHERE idempotency_key IS NOT NULL""",
+    """CREATE TABLE joined (
+        user_id TEXT NOT NULL, key TEXT NOT NULL, command_id TEXT NOT NULL,
+        PRIMARY KEY (user_id, key)) WITHOUT ROWID""",
     """CREATE TABLE events (
         seq INTEGER PRIMARY KEY, hash TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL,
         at INTEGER NOT NULL, device_id TEXT, user_id TEXT, command_id TEXT, correlation_id TEXT,

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -39,6 +40,7 @@ from doorlock.daemon.stores.filters import (
     visitor_condition,
 )
 from doorlock.daemon.stores.migrations import MIGRATIONS, Migration
+from doorlock.daemon.stores.recent import Recent
 from doorlock.daemon.stores.rows import (
     ACCESS_TOKENS,
     COMMANDS,
@@ -61,6 +63,7 @@ from doorlock.errors import Unavailable
 T = TypeVar("T")
 
 _UNREADABLE = "the store could not be read"
+_RECENT = 1000
 
 
 def path_of(url: str) -> Path:
@@ -75,6 +78,8 @@ class _Running:
         self.files = files
         self.reader = ThreadPoolExecutor(1, "store-reader")
         self.writer = Writer(files.write, files.head, listeners)
+        self.users: Recent[User] = Recent(_RECENT)
+        self.devices: Recent[Device] = Recent(_RECENT)
 
     def close(self) -> None:
         self.writer.stop()
@@ -123,7 +128,8 @@ class SqliteStore:
         return await self._write(lambda tx: do.add_user(tx, user, new))
 
     async def get_user(self, user_id: str) -> User | None:
-        return self._one(USERS, "id = ?", user_id)
+        read = partial(self._one, USERS, "id = ?", user_id)
+        return self._opened().users.get(user_id, read)
 
     async def find_user(self, ref: str) -> User | None:
         return (
@@ -133,7 +139,8 @@ class SqliteStore:
         )
 
     async def user_by_uid(self, unix_uid: int) -> User | None:
-        return self._one(USERS, "unix_uid = ?", unix_uid)
+        read = partial(self._one, USERS, "unix_uid = ?", unix_uid)
+        return self._opened().users.get(unix_uid, read)
 
     async def list_users(self) -> Sequence[User]:
         return await self._many(USERS, "true ORDER BY username")
@@ -147,7 +154,10 @@ class SqliteStore:
         expect: Mapping[str, Any] | None = None,
     ) -> User | None:
         new = as_kept(events)
-        return await self._write(lambda tx: do.update_user(tx, user_id, changes, new, expect))
+        return await self._write(
+            lambda tx: do.update_user(tx, user_id, changes, new, expect),
+            self._opened().users.forget_all,
+        )
 
     # what speaks for people
     async def revoke_token(
@@ -188,7 +198,8 @@ class SqliteStore:
         return await self._write(lambda tx: do.add_device(tx, device, new))
 
     async def get_device(self, device_id: str) -> Device | None:
-        return self._one(DEVICES, "id = ?", device_id)
+        read = partial(self._one, DEVICES, "id = ?", device_id)
+        return self._opened().devices.get(device_id, read)
 
     async def find_devices(self, ref: str) -> Sequence[Device]:
         where = "id = ? OR esp_id = ? OR name_key = ? ORDER BY name, id"
@@ -210,14 +221,19 @@ class SqliteStore:
         expect: Mapping[str, Any] | None = None,
     ) -> Device | None:
         new = as_kept(events)
-        return await self._write(lambda tx: do.update_device(tx, device_id, changes, new, expect))
+        return await self._write(
+            lambda tx: do.update_device(tx, device_id, changes, new, expect),
+            self._forgets([device_id]),
+        )
 
     async def touch_devices(self, seen: Mapping[str, datetime]) -> None:
-        await self._write(lambda tx: do.touch_devices(tx, seen))
+        await self._write(lambda tx: do.touch_devices(tx, seen), self._forgets(seen))
 
     async def remove_device(self, device_id: str, events: Iterable[NewEvent] = ()) -> bool:
         new = as_kept(events)
-        return await self._write(lambda tx: do.remove_device(tx, device_id, new))
+        return await self._write(
+            lambda tx: do.remove_device(tx, device_id, new), self._forgets([device_id])
+        )
 
     async def devices_offered_to(self, user_id: str) -> Sequence[Device]:
         return await self._many(DEVICES, "transfer_to = ? ORDER BY name, id", user_id)
@@ -230,7 +246,10 @@ class SqliteStore:
         events: Iterable[NewEvent] = (),
     ) -> Device | None:
         new, dropped = as_kept(events), list(drop_shares_of)
-        return await self._write(lambda tx: do.transfer_device(tx, before, at, dropped, new))
+        return await self._write(
+            lambda tx: do.transfer_device(tx, before, at, dropped, new),
+            self._forgets([before.id]),
+        )
 
     # shares
     async def get_share(self, device_id: str, user_id: str) -> Share | None:
@@ -287,6 +306,15 @@ class SqliteStore:
 
     async def get_command(self, command_id: str) -> Command | None:
         return self._one(COMMANDS, "id = ?", command_id)
+
+    async def command_by_key(self, user_id: str, key: str) -> Command | None:
+        return self._one(COMMANDS, do.BY_KEY, user_id, key, user_id, key)
+
+    async def join_command(
+        self, command_id: str, user_id: str, key: str | None, events: Iterable[NewEvent] = ()
+    ) -> Sequence[Event]:
+        new = as_kept(events)
+        return await self._write(lambda tx: do.join_command(tx, command_id, user_id, key, new))
 
     async def update_command(
         self, command: Command, events: Iterable[NewEvent] = ()
@@ -397,8 +425,13 @@ class SqliteStore:
     ) -> Pruned | None:
         return await self._write(lambda tx: do.prune(tx, before, limit, note))
 
-    def _write(self, work: Callable[[Transaction], T]) -> Awaitable[T]:
-        return self._opened().writer.submit(work)
+    def _write(
+        self, work: Callable[[Transaction], T], after: Callable[[], None] | None = None
+    ) -> Awaitable[T]:
+        return self._opened().writer.submit(work, after)
+
+    def _forgets(self, device_ids: Iterable[str]) -> Callable[[], None]:
+        return partial(self._opened().devices.forget, device_ids)
 
     def _row(self, query: str, *values: Any) -> Any:
         near = self._opened().files.near

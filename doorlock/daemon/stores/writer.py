@@ -103,6 +103,7 @@ class Transaction:
 class _Job:
     work: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
+    after: Callable[[], None] | None
 
 
 class Writer:
@@ -122,11 +123,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
+    def submit(
+        self, work: Callable[[Transaction], T], after: Callable[[], None] | None = None
+    ) -> asyncio.Future[T]:
         """`work` is done even if the future is cancelled. It runs on the thread, and must not
-        keep or share the transaction."""
+        keep or share the transaction. `after` is called on the event loop when it is committed
+        or has failed, before anybody hears of it; it must not raise."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Job(work, future))
+        self._queue.put(_Job(work, future, after))
         return future
 
     def stop(self) -> None:
@@ -179,6 +183,9 @@ class Writer:
     def _deliver(
         self, jobs: Sequence[_Job], outcomes: Sequence[Any], events: Sequence[Event]
     ) -> None:
+        for job in jobs:
+            if job.after is not None:
+                job.after()
         if events:
             for listener in self._listeners:
                 self._tell(listener, events)

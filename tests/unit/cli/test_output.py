@@ -86,3 +86,14 @@ def test_ages_and_times_are_words() -> None:
 def test_an_event_in_a_line_leaves_out_what_is_long() -> None:
     payload = {"command": "unlock_door", "image": "x" * 5000, "nested": {"a": 1}, "n": 3}
     assert views.detail({"payload": payload}) == "command=unlock_door n=3"
+
+
+def test_an_event_is_told_in_words() -> None:
+    command = {"command": "unlock_door", "status": "failed", "via": "mqtt", "errorMessage": "jam"}
+    assert views.detail({"eventType": "command_failed", "payload": command}) == (
+        "unlock_door via mqtt: jam"
+    )
+    door = {"status": "locked", "source": "sensor", "triggeredBy": "manual", "claimedAt": "x"}
+    assert (
+        views.detail({"eventType": "status_changed", "payload": door}) == "locked (sensor, manual)"
+    )

@@ -249,7 +249,7 @@ def log_of(total: int) -> Any:
         before = int(request.query.get("before", total + 1))
         newest_first = range(min(before - 1, total), 0, -1)
         chosen = list(newest_first)[: int(request.query["limit"])]
-        rows = [{"seq": n, "eventType": "command_sent", "payload": {"n": n}} for n in chosen]
+        rows = [{"seq": n, "eventType": "motion_detected", "payload": {"n": n}} for n in chosen]
         return Reply(rows, extra={"position": total})
 
     return answer

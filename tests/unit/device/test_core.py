@@ -174,6 +174,7 @@ class TestLock:
         lock = world.make("lock_door")
         world.command(lock)
         assert world.told(lock) == ["received", "executing", "executed"]
+        assert world.door() == [("locked", "remote")]
         assert world.moves == []
 
     def test_it_joins_a_door_that_is_locking(self, world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -174,3 +175,36 @@ async def test_it_gives_up_what_nobody_ever_confirms() -> None:
     await sending.say(Outgoing("a", {}, WS, "c1"))
     assert sending.delivered == []
     assert sum(link.tries for link in sending.links.values()) == 2 * 4
+
+
+class Greedy(FakeLink):
+    """Swallows one cancellation while it sends, as wait_for in Python 3.11 may."""
+
+    async def send(self, event: str, data: Mapping[str, Any], *, confirm: bool) -> None:
+        self.tries += 1
+        if self.tries > 1:
+            await asyncio.Event().wait()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async def session(self) -> None:
+        await self.send("", {}, confirm=False)
+        self.up()
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_swallowed_cancellation_is_heeded_all_the_same(sent: bool) -> None:
+    sending = Sending()
+    link = Greedy(WS, [])
+    sending.sender.links = (link,)
+    if not sent:
+        link.down()
+    sending.sender.say(Outgoing("a", {}, WS, "c1"))
+    tasks = [asyncio.ensure_future(sending.sender.run())] if sent else []
+    tasks.append(asyncio.ensure_future(link.run()))
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks)

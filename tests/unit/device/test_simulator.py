@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from doorlock.device.fleet import Enrolled, addresses, enrol
-from doorlock.device.simulator import Wishes, check, choose_addresses, make_specs
-from doorlock.errors import BadInput
+from doorlock.device.simulator import Wishes, check, choose_addresses, look_up, make_specs
+from doorlock.errors import BadInput, DaemonUnreachable
 from doorlock.protocol import DeviceType
 
 HTTP, MQTT = "http://127.0.0.1:3000", "mqtt://127.0.0.1:1883"
@@ -99,3 +99,44 @@ def test_registering_and_asking_for_addresses() -> None:
         "/api/device/register",
         {"name": "front", "espId": "SIM-1", "deviceType": "door-lock"},
     )
+
+
+class Daemon:
+    """What `look_up` asks, answered from a table; None is a daemon that is down."""
+
+    def __init__(self, answers: dict[str, Any] | None) -> None:
+        self.answers, self.asked = answers, []  # type: ignore[var-annotated]
+
+    def get(self, path: str) -> Any:
+        self.asked.append(path)
+        if self.answers is None:
+            raise DaemonUnreachable("nobody answers")
+        return Answer(self.answers[path])
+
+    post = delete = get
+
+
+VERSION = {"url": HTTP, "mqttUrl": None}
+
+
+def test_a_device_is_found_by_its_name() -> None:
+    found = {"id": "a" * 24, "espId": "ESP32-001"}
+    api = Daemon({"/api/device/front%20door": found, "/api/version": VERSION})
+    wishes, offered = look_up(Wishes(device_id="front door"), api)
+    assert (wishes.device_id, wishes.esp_id) == ("a" * 24, "ESP32-001")
+    assert offered == (HTTP, None)
+
+
+def test_an_id_with_an_address_asks_nobody() -> None:
+    api = Daemon(None)
+    wishes = Wishes(device_id="a" * 24, url=HTTP)
+    assert look_up(wishes, api) == (wishes, (None, None))
+    assert api.asked == []
+
+
+def test_an_id_needs_no_daemon_but_a_name_does() -> None:
+    wishes = Wishes(device_id="a" * 24)
+    assert look_up(wishes, Daemon(None)) == (wishes, (None, None))
+    for asked in (Wishes(device_id="front"), Wishes(count=1)):
+        with pytest.raises(DaemonUnreachable):
+            look_up(asked, Daemon(None))

@@ -1,138 +1,106 @@
-"""Who may do what, and what decides it."""
+"""Who may do what: the one rule, over everything that it depends on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doorlock.daemon.domain.access import Invitation, Level, Permission, Share, Why, level, why
+from doorlock.daemon.domain.access import Level, Permission, Share, level
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.users import Role, User
 
-MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-OWNER, ANN, BOB = (User(name, name, MONDAY_NOON) for name in ("owner", "ann", "bob"))
-ROOT = User("root", "root", MONDAY_NOON, role=Role.SUPER_ADMIN)
-DOOR = Device("front", "front", "ESP", "owner", MONDAY_NOON, MONDAY_NOON)
-OFFICE = "Mon-Fri 09:00-17:00"
+T0 = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+OWNER, GUEST = "1" * 24, "2" * 24
+DEVICE = Device("d" * 24, "front", "ESP-1", OWNER, T0, T0)
+LEVELS = {
+    Permission.VIEW: Level.VIEW,
+    Permission.CONTROL: Level.CONTROL,
+    Permission.ADMIN: Level.ADMIN,
+}
+
+moments = st.integers(-100, 100).map(lambda s: T0 + timedelta(seconds=s))
+maybe = st.none() | moments
 
 
-def share(**terms: Any) -> Share:
-    given: dict[str, Any] = {"permission": Permission.CONTROL, **terms}
-    return Share("front", "ann", granted_by="owner", created_at=MONDAY_NOON, **given)
+def user(user_id: str = GUEST, *, role: Role = Role.ADMIN, active: bool = True) -> User:
+    return User(user_id, "name", T0, role=role, is_active=active)
 
 
-@pytest.mark.parametrize(
-    ("user", "terms", "expected", "reason"),
-    [
-        (OWNER, None, Level.OWNER, Why.OWNER),
-        (ROOT, None, Level.OWNER, Why.OPERATOR),
-        (replace(OWNER, is_active=False), None, Level.NONE, Why.DISABLED),
-        (replace(ROOT, is_active=False), None, Level.NONE, Why.DISABLED),
-        (ANN, None, Level.NONE, Why.NOT_SHARED),
-        (BOB, {}, Level.NONE, Why.NOT_SHARED),
-        (ANN, {}, Level.CONTROL, Why.SHARE),
-        (ANN, {"permission": Permission.VIEW}, Level.VIEW, Why.SHARE),
-        (ANN, {"permission": Permission.ADMIN}, Level.ADMIN, Why.SHARE),
-        (replace(ANN, is_active=False), {}, Level.NONE, Why.DISABLED),
-        (ANN, {"starts_at": MONDAY_NOON}, Level.CONTROL, Why.SHARE),
-        (ANN, {"starts_at": MONDAY_NOON + HOUR}, Level.NONE, Why.NOT_BEGUN),
-        (ANN, {"expires_at": MONDAY_NOON}, Level.NONE, Why.EXPIRED),
-        (ANN, {"expires_at": MONDAY_NOON + HOUR}, Level.CONTROL, Why.SHARE),
-        (ANN, {"schedule": OFFICE}, Level.CONTROL, Why.SHARE),
-        (ANN, {"schedule": "Mon-Fri 13:00-17:00"}, Level.NONE, Why.OUTSIDE_SCHEDULE),
-        (ANN, {"schedule": OFFICE, "expires_at": MONDAY_NOON}, Level.NONE, Why.EXPIRED),
-        (ANN, {"schedule": "nonsense"}, Level.NONE, Why.OUTSIDE_SCHEDULE),
-    ],
+def share(
+    permission: Permission = Permission.CONTROL,
+    starts_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    *,
+    device_id: str = DEVICE.id,
+    user_id: str = GUEST,
+) -> Share:
+    return Share(device_id, user_id, permission, OWNER, T0, starts_at, expires_at)
+
+
+@given(
+    st.sampled_from([OWNER, GUEST]),
+    st.sampled_from(list(Role)),
+    st.none() | st.builds(share, st.sampled_from(list(Permission)), maybe, maybe),
+    moments,
 )
-def test_the_rule(user: User, terms: dict[str, Any] | None, expected: Level, reason: Why) -> None:
-    theirs = None if terms is None else share(**terms)
-    assert why(user, DOOR, theirs, MONDAY_NOON) is reason
-    assert level(user, DOOR, theirs, MONDAY_NOON) is expected
-
-
-def test_view_is_limited_to_the_schedule_too() -> None:
-    theirs = share(permission=Permission.VIEW, schedule="Tue 09:00-17:00")
-    assert level(ANN, DOOR, theirs, MONDAY_NOON) is Level.NONE
-
-
-def test_a_share_of_another_device_counts_for_nothing() -> None:
-    assert level(ANN, replace(DOOR, id="back"), share(), MONDAY_NOON) is Level.NONE
-
-
-def test_the_schedule_goes_by_the_doors_clock() -> None:
-    theirs = share(schedule="Mon 12:00-13:00")
-    assert level(ANN, DOOR, theirs, MONDAY_NOON) is Level.CONTROL
-    berlin = replace(DOOR, timezone="Europe/Berlin")
-    assert level(ANN, berlin, theirs, MONDAY_NOON) is Level.NONE
-    assert level(ANN, berlin, theirs, MONDAY_NOON - HOUR) is Level.CONTROL
-
-
-def test_a_zone_that_is_gone_opens_nothing() -> None:
-    lost = replace(DOOR, timezone="Nowhere/Land")
-    assert level(ANN, lost, share(schedule="daily 00:00-24:00"), MONDAY_NOON) is Level.NONE
-    assert share(schedule=OFFICE).next_change(MONDAY_NOON, "Nowhere/Land") is None
-
-
-@pytest.mark.parametrize(
-    ("terms", "expected"),
-    [
-        ({}, None),
-        ({"expires_at": MONDAY_NOON + HOUR}, HOUR),
-        ({"expires_at": MONDAY_NOON}, None),
-        ({"starts_at": MONDAY_NOON + HOUR}, HOUR),
-        ({"starts_at": MONDAY_NOON + HOUR, "expires_at": MONDAY_NOON + 2 * HOUR}, HOUR),
-        ({"schedule": OFFICE}, 5 * HOUR),
-        ({"schedule": OFFICE, "expires_at": MONDAY_NOON + HOUR}, HOUR),
-        ({"schedule": "Tue 12:00-13:00"}, DAY),
-        ({"schedule": "Tue 12:00-13:00", "starts_at": MONDAY_NOON + HOUR}, DAY),
-        ({"schedule": "Tue 12:00-13:00", "expires_at": MONDAY_NOON + HOUR}, None),
-        ({"schedule": OFFICE, "starts_at": MONDAY_NOON + HOUR}, HOUR),
-        ({"schedule": "Tue 12:00-13:00", "starts_at": MONDAY_NOON + DAY + HOUR / 2},
-         DAY + HOUR / 2),
-        ({"schedule": "Tue 12:00-13:00", "starts_at": MONDAY_NOON + DAY + HOUR}, 8 * DAY),
-        ({"schedule": "nonsense", "expires_at": MONDAY_NOON + HOUR}, None),
-    ],
-)  # fmt: skip
-def test_next_change(terms: dict[str, Any], expected: timedelta | None) -> None:
-    change = share(**terms).next_change(MONDAY_NOON, "UTC")
-    assert change == (None if expected is None else MONDAY_NOON + expected)
-
-
-hours = st.none() | st.integers(-100, 100).map(lambda n: MONDAY_NOON + n * HOUR)
-
-
-@given(hours, hours, st.sampled_from([None, OFFICE, "22:00-06:00", "Sat 10:00-12:00"]))
-def test_a_share_keeps_running_or_not_until_its_next_change(
-    starts_at: datetime | None, expires_at: datetime | None, schedule: str | None
+def test_a_disabled_user_may_do_nothing(
+    user_id: str, role: Role, found: Share | None, now: datetime
 ) -> None:
-    theirs = share(starts_at=starts_at, expires_at=expires_at, schedule=schedule)
-    now = theirs.is_running(MONDAY_NOON, "UTC")
-    change = theirs.next_change(MONDAY_NOON, "UTC")
-    minutes = range(0, 200 * 60, 15)
-    later = (MONDAY_NOON + timedelta(minutes=n) for n in minutes)
-    differs = [m for m in later if theirs.is_running(m, "UTC") is not now]
-    assert change == (differs[0] if differs else None)
+    assert level(user(user_id, role=role, active=False), DEVICE, found, now) is Level.NONE
 
 
-def test_an_invitation_is_open_until_its_code_or_its_share_runs_out() -> None:
-    base = Invitation(
-        "i", "front", "a@b.c", Permission.VIEW, "owner", MONDAY_NOON, "hash", MONDAY_NOON + DAY
+@given(st.sampled_from(list(Permission)), maybe, maybe, moments)
+def test_a_share_gives_its_permission_exactly_while_it_runs(
+    permission: Permission, starts: datetime | None, expires: datetime | None, now: datetime
+) -> None:
+    runs = (starts is None or now >= starts) and (expires is None or now < expires)
+    found = level(user(), DEVICE, share(permission, starts, expires), now)
+    assert found is (LEVELS[permission] if runs else Level.NONE)
+
+
+@pytest.mark.parametrize("permission", list(Permission))
+def test_a_share_ends_with_the_second_that_it_names(permission: Permission) -> None:
+    ends = T0 + timedelta(seconds=60)
+    found = share(permission, expires_at=ends)
+    assert level(user(), DEVICE, found, ends - timedelta(microseconds=1)) is LEVELS[permission]
+    assert level(user(), DEVICE, found, ends) is Level.NONE
+    assert level(user(), DEVICE, found, ends + timedelta(microseconds=1)) is Level.NONE
+
+
+def test_a_share_begins_with_the_second_that_it_names() -> None:
+    begins = T0 + timedelta(seconds=60)
+    found = share(starts_at=begins)
+    assert level(user(), DEVICE, found, begins - timedelta(microseconds=1)) is Level.NONE
+    assert level(user(), DEVICE, found, begins) is Level.CONTROL
+
+
+@given(st.sampled_from(list(Permission)), st.booleans(), st.booleans(), moments)
+def test_a_share_of_another_device_or_user_counts_for_nothing(
+    permission: Permission, other_device: bool, other_user: bool, now: datetime
+) -> None:
+    found = share(
+        permission,
+        device_id="e" * 24 if other_device else DEVICE.id,
+        user_id="3" * 24 if other_user else GUEST,
     )
-    assert base.is_open(MONDAY_NOON)
-    assert not base.is_open(MONDAY_NOON + DAY)
-    assert not replace(base, expires_at=MONDAY_NOON).is_open(MONDAY_NOON)
-    assert "hash" not in repr(base)
+    own = not other_device and not other_user
+    assert level(user(), DEVICE, found, now) is (LEVELS[permission] if own else Level.NONE)
 
 
-def test_a_device_is_offered_to_one_for_a_time() -> None:
-    offered = replace(DOOR, transfer_to="ann", transfer_expires_at=MONDAY_NOON)
-    assert offered.is_offered_to("ann", MONDAY_NOON - HOUR)
-    assert not offered.is_offered_to("ann", MONDAY_NOON)
-    assert not offered.is_offered_to("bob", MONDAY_NOON - HOUR)
-    assert not DOOR.is_offered_to("ann", MONDAY_NOON)
+@pytest.mark.parametrize("role", [Role.USER, Role.ADMIN])
+def test_an_account_called_admin_is_no_operator(role: Role) -> None:
+    assert level(user(role=role), DEVICE, None, T0) is Level.NONE
+
+
+def test_owners_and_operators_may_everything() -> None:
+    expired = share(Permission.VIEW, expires_at=T0, user_id=OWNER)
+    assert level(user(OWNER, role=Role.USER), DEVICE, None, T0) is Level.OWNER
+    assert level(user(OWNER), DEVICE, expired, T0) is Level.OWNER
+    assert level(user(role=Role.SUPER_ADMIN), DEVICE, None, T0) is Level.OWNER
+
+
+def test_only_control_and_above_may_operate() -> None:
+    assert Level.NONE < Level.VIEW < Level.CONTROL < Level.ADMIN < Level.OWNER

@@ -1,13 +1,16 @@
-"""Daemons that die by kill -9 at an exact moment of a command, without a hook in the daemon.
+"""Daemons that die by kill -9 at an exact moment of a command, without a hook in the daemon, or
+whose store takes its time.
 
 A point is `MOMENT:STEP`. `before:sent` is right before the store is asked to record that the
 command was sent, `during:sent` in the middle of that transaction, `after:sent` right after it is
 durable and before anybody hears of it. `after:handed` is right after a gateway took the command;
 `timer:0.4` is so many seconds after the command was recorded, wherever the daemon is then.
+`slow:update_device` has that method of the store return late, though what it did is durable.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import signal
@@ -17,11 +20,15 @@ from typing import Any
 
 from doorlock.daemon.domain.commands import Command
 
+_LATE = 0.3
+
 
 def arm(point: str) -> None:
-    """Make this process die at `point`."""
+    """Make this process die at `point`, or be slow there."""
     moment, _, step = point.partition(":")
-    if moment == "timer":
+    if moment == "slow":
+        _slow_down(step)
+    elif moment == "timer":
         _wrap_store("add_command", "after", "queued", lambda: _die_in(float(step)))
     elif step == "handed":
         _wrap_gateways()
@@ -55,6 +62,19 @@ def _wrap_store(method: str, moment: str, step: str, strike: Callable[[], None])
         result = await original(store, command, *rest, **named)
         if hit and moment == "after":
             strike()
+        return result
+
+    setattr(SqliteStore, method, wrapped)
+
+
+def _slow_down(method: str) -> None:
+    from doorlock.daemon.stores.sqlite import SqliteStore
+
+    original: Callable[..., Awaitable[Any]] = getattr(SqliteStore, method)
+
+    async def wrapped(*arguments: Any, **named: Any) -> Any:
+        result = await original(*arguments, **named)
+        await asyncio.sleep(_LATE)
         return result
 
     setattr(SqliteStore, method, wrapped)
