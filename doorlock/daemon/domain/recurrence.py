@@ -237,6 +237,8 @@ def _check(rule: Rule, count: int | None) -> None:
         raise ValueError("numbers in BYDAY go with FREQ=MONTHLY or YEARLY")
     if not monthly and rule.positions:
         raise ValueError("BYSETPOS goes with FREQ=MONTHLY or YEARLY")
+    if rule.positions and count is not None:
+        raise ValueError("BYSETPOS does not go with COUNT; UNTIL says when it ends")
     if rule.frequency is Frequency.WEEKLY and rule.month_days:
         raise ValueError("BYMONTHDAY does not go with FREQ=WEEKLY")
     if rule.has_start:

@@ -22,7 +22,8 @@ from doorlock.errors import BadInput
 
 MAX_TEXT = 500
 HORIZON_DAYS = 400
-"""How far ahead `next_change` looks."""
+HORIZON_WINDOWS = 500
+"""How far ahead `next_change` looks: so many days, and so many windows."""
 
 EXAMPLE = "For example: Mon-Fri 09:00-17:00, Sat 10:00-12:00."
 RULE_EXAMPLE = "For example: RRULE:FREQ=WEEKLY;BYDAY=MO;BYHOUR=9 DURATION:PT8H."
@@ -75,10 +76,13 @@ class Schedule(ABC):
         return any(window.begin <= moment < window.end for window in windows)
 
     def next_change(self, moment: datetime, zone: tzinfo) -> datetime | None:
-        """When it next opens or closes after `moment`; None for not within `HORIZON_DAYS`."""
+        """When it next opens or closes after `moment`; None for not within the horizon."""
         today = moment.astimezone(zone).date()
         closes: datetime | None = None
-        for window in self.windows(today, -self.reach - 1, HORIZON_DAYS, zone):
+        windows = self.windows(today, -self.reach - 1, HORIZON_DAYS, zone)
+        for number, window in enumerate(windows):
+            if number == HORIZON_WINDOWS:
+                return None
             if window.end <= moment or window.begin == window.end:
                 continue
             if closes is None and window.begin > moment:

@@ -145,6 +145,7 @@ def test_recurrence_rules(schedule: str, when: str, expected: bool) -> None:
         "RRULE:FREQ=WEEKLY;BYDAY=MO;BYMONTHDAY=1 DURATION:PT1H",
         "RRULE:FREQ=WEEKLY;BYDAY=MO;BYSETPOS=1 DURATION:PT1H",
         "RRULE:FREQ=MONTHLY;BYMONTHDAY=0 DURATION:PT1H",
+        "DTSTART:20261123T090000 RRULE:FREQ=MONTHLY;BYDAY=MO;BYSETPOS=1;COUNT=3 DURATION:PT1H",
         "RRULE:FREQ=DAILY;WKST=XX DURATION:PT1H",
         "RRULE:FREQ DURATION:PT1H",
         "RRULE:FREQ=DAILY;BYHOUR=\u0661 DURATION:PT1H",
@@ -293,7 +294,7 @@ def test_a_hostile_schedule_costs_little(schedule: str) -> None:
     for _ in range(20):
         parsed.is_open(at("2026-11-23T12:00"), BERLIN)
     each = (time.process_time() - begun) / 20
-    assert first < 1.0 and each < 0.02, f"{first:.3f} s at first, {each * 1000:.2f} ms each"
+    assert first < 0.25 and each < 0.02, f"{first:.3f} s at first, {each * 1000:.2f} ms each"
 
 
 def test_it_looks_ahead_only_so_far() -> None:

@@ -109,7 +109,7 @@ def test_a_rule_begins_when_dateutil_says(text: str, start: datetime, end: str) 
     try:
         rule = parse_rule(text, start)
     except ValueError as error:
-        assert "COUNT reaches" in str(error)
+        assert "COUNT reaches" in str(error) or "BYSETPOS does not go with COUNT" in str(error)
         return
     theirs = rrulestr(f"RRULE:{text}", dtstart=start)
     days = (start.date() + timedelta(days=n) for n in range(801))
