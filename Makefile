@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/doorlock demo
 
 test: $(VENV)/.installed-dev
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup
+	@$(BIN)/pytest -q -n $(JOBS)
 
 check: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check .

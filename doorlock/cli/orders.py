@@ -107,14 +107,22 @@ def _post(client: Client, order: Order, ref: str) -> Answer:
         try:
             return client.post(path, body, headers=key)
         except ConnectionLost:
-            # The key makes it the same command: if the first was taken, this one joins it.
-            return client.post(path, body, headers=key)
+            return _post_again(client, path, body, key)
     except (ConnectionLost, TooSlow):
         raise CliFailure(
             "timed_out",
             f"the daemon went away while it was told of {ref}: what became of it is unknown",
             f"see what it did once it is back: doorlock command ls --device {ref}",
         ) from None
+
+
+def _post_again(client: Client, path: str, body: dict[str, Any], key: dict[str, str]) -> Answer:
+    """The key makes it the same command: if the first was taken, this one joins it. A daemon that
+    has gone by now may still have taken it."""
+    try:
+        return client.post(path, body, headers=key)
+    except DaemonUnreachable:
+        raise ConnectionLost from None
 
 
 def see_through(session: Session, order: Order, target: Target) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 import structlog
 
 from doorlock.daemon.api import app as http
-from doorlock.daemon.api.state import Services
 from doorlock.daemon.config import Config, shown
 from doorlock.daemon.domain.devices import Device
 from doorlock.daemon.domain.users import Caller
+from tests.support.api import services_of
 from tests.support.asgi import Client
 from tests.support.clock import FakeClock
 from tests.support.house import OPERATOR_UID, House, house
@@ -41,21 +42,11 @@ async def it(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 def routes(it: House) -> Any:
     return http.build(
-        Services(
-            clock=it.clock,
-            accounts=it.accounts,
-            guard=it.guard,
-            registry=it.registry,
-            sharing=it.sharing,
-            submit=it.submit,
-            lifecycle=it.lifecycle,
-            queries=it.queries,
-            ingest=it.ingest,
-            health=it.health,
+        replace(
+            services_of(it),
             settings=lambda: shown(Config()),
             public_url=lambda: "http://doorlock.test",
             listen_url=lambda: "http://doorlock.test",
-            mqtt_url=lambda: None,
         )
     )
 
