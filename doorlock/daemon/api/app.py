@@ -19,6 +19,7 @@ from doorlock.daemon.api import (
     events,
     logs,
     metrics,
+    openapi,
     people,
     shares,
     status,
@@ -67,6 +68,7 @@ def build(services: Services) -> FastAPI:
         metrics,
     ):
         app.include_router(module.router)
+    openapi.install(app)
     return app
 
 

@@ -26,7 +26,7 @@ from doorlock.times import iso, iso_or_none
 router = APIRouter(prefix="/api/auth", tags=["auth"])
 
 
-@router.post("/register")
+@router.post("/register", status_code=201)
 async def register(request: Request, body: wire.Register) -> Response:
     if body.username is None and body.email is None:
         raise bad_field("username", "a username or an email is needed")
@@ -87,7 +87,7 @@ async def tokens(request: Request, caller: TheCaller) -> Response:
     return envelope([_token_view(request, caller.user, token) for token in found])
 
 
-@router.post("/tokens")
+@router.post("/tokens", status_code=201)
 async def create_token(request: Request, caller: TheCaller, body: wire.CreateToken) -> Response:
     made = await services(request).access_tokens.create(
         caller, body.name, Scope(body.scope), body.expires_at

@@ -49,7 +49,11 @@ async def stream_url(request: Request, caller: TheCaller, camera: CameraId) -> R
     )
 
 
-@router.get("/stream/{device_id}")
+@router.get(
+    "/stream/{device_id}",
+    response_class=Response,
+    responses={200: {"content": {"multipart/x-mixed-replace": {}}}},
+)
 async def stream(request: Request, device_id: str, link: str) -> Response:
     """An MJPEG stream: one answer of many pictures, each taking the place of the last."""
     live = services(request).live_view

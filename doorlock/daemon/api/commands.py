@@ -24,6 +24,8 @@ _LONGEST_KEY = 200
 
 @router.post(
     "/api/device/{ref}/command",
+    status_code=202,
+    responses={200: {"description": "a dry run, or what was waited for"}},
     openapi_extra=described(wire.SendCommand, IDEMPOTENCY_HEADER, _LONGEST_KEY),
 )
 async def send(request: Request, ref: str) -> Response:

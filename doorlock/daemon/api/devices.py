@@ -47,7 +47,7 @@ async def stats(request: Request, caller: TheCaller) -> Response:
     return envelope(await services(request).queries.stats(caller))
 
 
-@router.post("/register")
+@router.post("/register", status_code=201)
 async def register(request: Request, caller: TheCaller, body: wire.RegisterDevice) -> Response:
     issued = await services(request).registry.register(
         caller,

@@ -93,7 +93,11 @@ async def verify(request: Request, caller: TheCaller) -> Response:
     return envelope(await services(request).queries.verified())
 
 
-@router.get("/events/export")
+@router.get(
+    "/events/export",
+    response_class=Response,
+    responses={200: {"content": {"application/x-ndjson": {}}}},
+)
 async def export(request: Request, caller: TheCaller, wanted: TheWanted) -> Response:
     queries = services(request).queries
     scope = await queries.scope(caller, wanted)
@@ -105,7 +109,11 @@ async def export(request: Request, caller: TheCaller, wanted: TheWanted) -> Resp
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
-@router.get("/events/stream")
+@router.get(
+    "/events/stream",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
 async def stream(request: Request, caller: TheCaller, wanted: TheWanted) -> Response:
     queries = services(request).queries
     await queries.scope(caller, wanted)  # refuses before the stream has begun

@@ -15,10 +15,13 @@ from doorlock.daemon.services.metrics import Family, Sample
 router = APIRouter(tags=["daemon"])
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TEXT = {"schema": {"type": "string"}}
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": _TEXT}}}
+)
 async def metrics(request: Request) -> Response:
     """For this machine, and for an operator's token: they are every tenant's figures together."""
     if bearer_in(request) is not None or not _is_here(request):

@@ -20,7 +20,7 @@ async def users(request: Request, caller: TheCaller) -> Response:
     return envelope([user_view(user) for user in await services(request).accounts.users(caller)])
 
 
-@router.post("/users")
+@router.post("/users", status_code=201)
 async def add(request: Request, caller: TheCaller, body: wire.AddUser) -> Response:
     user = await services(request).accounts.add(
         caller, body.username, body.name, body.email, Role(body.role), body.password

@@ -35,7 +35,9 @@ async def shares(request: Request, caller: TheCaller, ref: str) -> Response:
     return envelope(await found.queries.share_views(await found.sharing.of_device(caller, ref)))
 
 
-@router.post("/device/{ref}/share")
+@router.post(
+    "/device/{ref}/share", status_code=201, responses={200: {"description": "a dry run"}}
+)
 async def share(request: Request, caller: TheCaller, ref: str, body: wire.ShareDevice) -> Response:
     sharing = services(request).sharing
     terms = Terms(Permission(body.permission), body.starts_at, body.expires_at, body.schedule)
@@ -80,7 +82,7 @@ async def invitations(request: Request, caller: TheCaller) -> Response:
     return envelope(await found.queries.invitation_views(listed))
 
 
-@router.post("/invitations/accept")
+@router.post("/invitations/accept", status_code=201)
 async def accept_invitation(
     request: Request, caller: TheCaller, body: wire.AcceptInvitation
 ) -> Response:
@@ -105,7 +107,7 @@ async def transfers(request: Request, caller: TheCaller) -> Response:
     return envelope([await found.view(device) for device in await found.pending(caller)])
 
 
-@router.post("/device/{ref}/transfer")
+@router.post("/device/{ref}/transfer", status_code=201)
 async def transfer(
     request: Request, caller: TheCaller, ref: str, body: wire.TransferDevice
 ) -> Response:

@@ -27,7 +27,7 @@ async def version(request: Request) -> Response:
     )
 
 
-@router.get("/health")
+@router.get("/health", responses={503: {"description": "degraded"}})
 async def health(request: Request) -> Response:
     found = services(request).health.brief()
     status = 503 if found["status"] == "degraded" else 200

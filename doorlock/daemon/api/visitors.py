@@ -41,6 +41,9 @@ MAX_UPLOAD = 7 * 1024 * 1024  # the largest picture as base64, and a little
 
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+_PICTURES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {f"image/{kind}": {} for kind in ("jpeg", "png", "gif", "webp")}}
+}
 _PICTURE_HEADERS = {
     "Cache-Control": "private, max-age=300",
     "X-Content-Type-Options": "nosniff",
@@ -231,7 +234,9 @@ async def stats(request: Request, who: TheReader, device: str | None = None) -> 
     return envelope(await services(request).visitor_log.stats(who, device))
 
 
-@router.get("/api/door/picture/{device_id}/{image}")
+@router.get(
+    "/api/door/picture/{device_id}/{image}", response_class=Response, responses=_PICTURES
+)
 async def picture(
     request: Request, device_id: str, image: str, link: str | None = None
 ) -> Response:

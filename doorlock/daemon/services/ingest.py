@@ -330,12 +330,17 @@ class Ingest:
             captured["claimedAt"] = iso_or_none(snapshot.claimed_at)
         try:
             content = await asyncio.to_thread(from_text, snapshot.image)
-            picture = await self._pictures.keep(
-                session.device_id, content, session.metadata(), captured
-            )
         except (BadPicture, TooLarge) as error:
             await self.rejected(session, snapshot.event, error.message)
             raise
+        try:
+            picture = await self._pictures.keep(
+                session.device_id, content, session.metadata(), captured
+            )
+        except BadPicture as error:  # something was taken all the same: say so, and keep nothing
+            told = {"imageBytes": len(content), **captured, "problem": error.message}
+            await self._record(session, EventType.SNAPSHOT_CAPTURED, told)
+            return
         arrival = Arrival(image=picture.image)
         await self._visitors.pictured(session.device_id, arrival, session.metadata())
 

@@ -22,12 +22,12 @@ async def test_the_peers_uid_is_the_user(olga: Client, gina: Client, operator: C
 async def test_an_unknown_uid_is_refused_with_the_mend(local: Any) -> None:
     answer = await Client(local, 4_999_999).get("/api/device")
     assert (answer.status, answer.json["code"]) == (403, "not_allowed")
-    assert "doorlock user link USER --uid 4999999" in answer.json["hint"]
+    assert "doorlock user link USER 4999999" in answer.json["hint"]
 
 
 async def test_a_token_wins_over_the_uid(it: House, olga: Client, owner: Caller) -> None:
     bert = await it.person("bert")
-    token = it.accounts.token_for(bert.user)
+    token = it.sessions.token_for(bert.user)
     answer = await olga.get("/api/auth/me", authorization=f"Bearer {token}")
     assert answer.data["username"] == "bert"
     wrong = await olga.get("/api/auth/me", authorization="Bearer not.a.token")
@@ -41,7 +41,7 @@ async def test_tcp_takes_a_token_and_nothing_less(
     for path in ("/api/device", "/api/auth/me", "/api/logs", "/api/events/stream", "/api/config"):
         answer = await anybody.get(path)
         assert (answer.status, answer.json["message"]) == (401, "Authentication required")
-    known = Client(tcp, authorization=f"Bearer {it.accounts.token_for(owner.user)}")
+    known = Client(tcp, authorization=f"Bearer {it.sessions.token_for(owner.user)}")
     assert [device["id"] for device in (await known.get("/api/device")).data] == [door.id]
 
 
@@ -49,7 +49,7 @@ async def test_what_was_done_over_tcp_says_from_where(
     it: House, tcp: Any, owner: Caller, door: Device
 ) -> None:
     await it.connect(door)
-    client = Client(tcp, authorization=f"Bearer {it.accounts.token_for(owner.user)}")
+    client = Client(tcp, authorization=f"Bearer {it.sessions.token_for(owner.user)}")
     answer = await client.post(f"/api/device/{door.id}/command", {"command": "unlock"})
     assert answer.status == 202
     (event,) = await it.log(EventType.COMMAND_QUEUED)

@@ -263,7 +263,14 @@ async def test_a_picture_is_not_kept_in_the_log(it: House, owner: Caller, door: 
     session = await it.connect(door)
     await it.says(session, reports.Snapshot(image="A" * 4000, device_id=door.id))
     (event,) = await it.log(EventType.SNAPSHOT_CAPTURED)
-    assert event.new.payload == {"imageBytes": 3000, "metadata": {}}
+    problem = event.new.payload["problem"]
+    assert isinstance(problem, str) and "A" * 10 not in problem
+    assert event.new.payload == {
+        "imageBytes": 3000,
+        "metadata": {},
+        "quality": None,
+        "problem": problem,
+    }
 
 
 @pytest.mark.parametrize(
@@ -292,7 +299,7 @@ async def test_every_kind_of_report_is_handled_and_of_a_removed_device_too(
     fields = {"status": "executed" if kind is reports.CommandAck else "locked"}
     if kind is reports.Heartbeat:
         fields = {"status": "online"}
-    more = {"battery_level": 5, "image_url": "x", "image": "x", "command_id": "x"}
+    more = {"battery_level": 5, "image_url": "x", "image": "eA==", "command_id": "x"}
     report = kind.model_validate({**fields, **more})
     session = await it.connect(door)
     await it.says(session, report)

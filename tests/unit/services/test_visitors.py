@@ -118,8 +118,17 @@ async def test_a_device_rings_and_shows_over_its_connection(it: House) -> None:
     ] * 2
 
 
-@pytest.mark.parametrize("image", ["data:image/jpeg;base64,AAAA", "no base64!", ""])
-async def test_what_is_no_picture_is_rejected_and_noted(it: House, image: str) -> None:
+async def test_what_is_no_picture_is_told_of_and_not_kept(it: House) -> None:
+    _, device = await camera(it)
+    session = await it.connect(device)
+    await it.says(session, Snapshot(image="data:image/jpeg;base64,AAAA"))
+    (event,) = await it.log(EventType.SNAPSHOT_CAPTURED)
+    assert event.new.payload["problem"] and "image" not in event.new.payload
+    assert await it.pictures.latest(device.id) is None
+
+
+@pytest.mark.parametrize("image", ["no base64!", "="])
+async def test_what_is_not_even_base64_is_rejected_and_noted(it: House, image: str) -> None:
     _, device = await camera(it)
     session = await it.connect(device)
     with pytest.raises(BadInput):
