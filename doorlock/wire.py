@@ -173,7 +173,7 @@ class DecideVisitor(Body):
     the decision is on whatever picture there is when it is asked for."""
 
     visitor_log_id: Annotated[str, Field(max_length=64)]
-    notes: Annotated[str | None, BeforeValidator(_printable), Field(max_length=1000)] = None
+    notes: Annotated[str, BeforeValidator(_printable), Field(max_length=1000)] | None = None
     image: Annotated[str | None, Field(max_length=64)] = None
 
 
