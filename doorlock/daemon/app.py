@@ -397,7 +397,7 @@ async def _keep_frozen(presence: Presence) -> None:
     frozen = 0
     while True:
         await asyncio.sleep(_FREEZE_EVERY)
-        sessions = presence.counts()["sessions"]
+        sessions = len(presence.sessions())
         if sessions > frozen * 1.2 + 50:
             gc.freeze()
             frozen = sessions

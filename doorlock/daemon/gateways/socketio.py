@@ -27,6 +27,7 @@ from doorlock.times import iso, utc_now
 log = structlog.get_logger("doorlock.socketio")
 
 _PONGS_EVERY = 10.0
+_AT_ONCE = 500
 _PREFERRED = ("device_register", "device_heartbeat")
 
 
@@ -109,9 +110,11 @@ class SocketIoGateway:
         """Until cancelled: tell the sink whose connection answers pings."""
         while True:
             await asyncio.sleep(_PONGS_EVERY)
-            for sid, session in list(self._sessions.items()):
+            for number, (sid, session) in enumerate(list(self._sessions.items()), 1):
                 if self._answers(sid):
                     self._sink.alive(session)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)  # a fleet takes long enough to hold a command up
 
     def _answers(self, sid: str) -> bool:
         engine_id = self._sio.manager.eio_sid_from_sid(sid, "/")
