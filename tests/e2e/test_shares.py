@@ -64,7 +64,10 @@ async def test_a_stranger_is_not_told_that_the_door_exists(
     house: Daemon, door: Enrolled, guest: str
 ) -> None:
     for ref in (door.name, door.id, door.esp_id):
-        assert (await house.cli("unlock", ref, as_user=guest)).code == 10
+        refused = await house.cli("unlock", ref, as_user=guest)
+        made_up = await house.cli("unlock", "made-up", as_user=guest)
+        assert (refused.code, made_up.code) == (4, 4)
+        assert refused.err.replace(ref, "made-up") == made_up.err
         assert (await house.cli("show", ref, as_user=guest)).code == 10
 
 
@@ -76,7 +79,7 @@ async def test_control_unlocks_until_it_is_revoked(
         done = await house.cli("unlock", door.name, "--for", "1s", as_user=guest)
         assert done.code == 0, done
         assert (await house.cli("unshare", door.name, guest)).code == 0
-        assert (await house.cli("unlock", door.name, as_user=guest)).code == 10
+        assert (await house.cli("unlock", door.name, as_user=guest)).code == 4
         assert len(unlocked(device)) == 1
     (command,) = await house.commands(door)
     assert command["issuedByName"] == guest
@@ -103,9 +106,11 @@ async def test_control_unlocks_until_the_second_that_it_expires(
     async with BareSocket(house, door) as device:
         await house.connections(door, WEBSOCKET)
         refused = await until(lambda: lock_as(house, door, guest, device), "the share ends")
-        assert refused.code == 10, refused
+        # 9: taken just before the end, and stopped by it before it was sent
+        assert refused.code in (4, 9), refused
     end = parse_time(iso(end))
-    taken = [parse_time(one["issuedAt"]) for one in await house.commands(door)]
+    sent = [one for one in await house.commands(door) if one["sentAt"]]
+    taken = [parse_time(one["issuedAt"]) for one in sent]
     assert taken, "it had worked before"
     assert max(taken) < end <= utc_now()
     assert len(device.all("lock_door")) == len(taken)
@@ -130,7 +135,7 @@ async def test_a_share_that_has_not_begun(
 ) -> None:
     async with online(house, door, tmp_path, WEBSOCKET) as device:
         await share(house, door, guest, "control", "--from", "1h", "--until", "2h")
-        assert (await house.cli("unlock", door.name, as_user=guest)).code == 10
+        assert (await house.cli("unlock", door.name, as_user=guest)).code == 4
         assert device.actuations == []
 
 

@@ -35,9 +35,7 @@ async def shares(request: Request, caller: TheCaller, ref: str) -> Response:
     return envelope(await found.queries.share_views(await found.sharing.of_device(caller, ref)))
 
 
-@router.post(
-    "/device/{ref}/share", status_code=201, responses={200: {"description": "a dry run"}}
-)
+@router.post("/device/{ref}/share", status_code=201, responses={200: {"description": "a dry run"}})
 async def share(request: Request, caller: TheCaller, ref: str, body: wire.ShareDevice) -> Response:
     sharing = services(request).sharing
     terms = Terms(Permission(body.permission), body.starts_at, body.expires_at, body.schedule)

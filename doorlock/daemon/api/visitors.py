@@ -234,9 +234,7 @@ async def stats(request: Request, who: TheReader, device: str | None = None) -> 
     return envelope(await services(request).visitor_log.stats(who, device))
 
 
-@router.get(
-    "/api/door/picture/{device_id}/{image}", response_class=Response, responses=_PICTURES
-)
+@router.get("/api/door/picture/{device_id}/{image}", response_class=Response, responses=_PICTURES)
 async def picture(
     request: Request, device_id: str, image: str, link: str | None = None
 ) -> Response:

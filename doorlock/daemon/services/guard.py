@@ -83,6 +83,23 @@ class Guard:
             )
         return seen
 
+    async def operating(self, caller: Caller, ref: str, act: str) -> Seen:
+        """As `require` for `control`, but whoever sees no such device is refused too, in the same
+        words whether there is one or not: a share that has just ended ends in a refusal, and that
+        is recorded on the device that it was for."""
+        try:
+            return await self.require(caller, ref, Level.CONTROL, act)
+        except NotFound:
+            if caller.user.is_operator:
+                raise
+        for device in await self._meant(ref):
+            if device.id == ref or await self._store.get_share(device.id, caller.user.id):
+                await self.refuse(caller, device, act, {"permission": "none"})
+        raise NotAllowed(
+            f"you may not {act} {ref!r}: it is not shared with you, or no longer",
+            hint="`doorlock ls` lists what you may use.",
+        )
+
     async def refuse(
         self, caller: Caller, device: Device, act: str, detail: Mapping[str, Any]
     ) -> None:

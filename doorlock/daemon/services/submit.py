@@ -129,7 +129,7 @@ class Submit:
         self, caller: Caller, asked: Asked
     ) -> tuple[Device, CommandName, dict[str, Any]]:
         name = payloads.command_named(asked.command)
-        seen = await self._guard.require(caller, asked.ref, Level.CONTROL, _ACTS[name])
+        seen = await self._guard.operating(caller, asked.ref, _ACTS[name])
         payload = payloads.checked(name, asked.payload)
         if name is CommandName.UPDATE_SETTINGS and not payload["settings"]:
             raise BadInput("no setting was given")

@@ -13,11 +13,12 @@ from tests.support.pictures import data_url, jpeg
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The body, the query, and the names in the path."""
+    """The body, the query, and the names in the path; `unproven` leaves out who asks."""
 
     body: Any = None
     query: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    unproven: bool = False
 
 
 async def _register(cast: Cast, who: str) -> Ask:
@@ -153,7 +154,9 @@ async def _unlock_dry(cast: Cast, who: str) -> Ask:
 
 
 async def _firmware(cast: Cast, who: str) -> Ask:
-    payload = {"version": "2.0.0", "url": "https://firmware.test/2", "checksum": "a" * 64}
+    where = "https://firmware.test/2"
+    proof = {"checksum": "a" * 64, "signature": "b" * 64}
+    payload = {"version": "2.0.0", "url": where, **proof}
     return Ask({"command": "firmware_update", "payload": payload})
 
 
@@ -177,7 +180,7 @@ async def _upload_for_the_door(cast: Cast, who: str) -> Ask:
 async def _upload_with_proof(cast: Cast, who: str) -> Ask:
     proof = (await _proof(cast, who)).body
     body = {"deviceId": proof["deviceId"], "deviceToken": proof["token"]}
-    return Ask({**(await _upload(cast, who)).body, **body})
+    return Ask({**(await _upload(cast, who)).body, **body}, unproven=True)
 
 
 async def _visited(cast: Cast, who: str) -> Ask:

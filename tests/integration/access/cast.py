@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -34,7 +34,6 @@ WHO = (
 )
 DEVICES = ("device", "other")
 PASSWORD = "open, please"
-INVITED = "invited@example.org"
 _SHARES = {"view", "control", "admin"}
 _numbers = itertools.count(1)
 
@@ -52,8 +51,10 @@ class Cast:
     def __init__(self, house: House) -> None:
         self.house = house
         self.number = next(_numbers)
+        self.invited = f"invited-{self.number:04}@example.org"
         self.users: dict[str, User] = {}
         self._visit: Visit | None = None
+        self.made: set[str] = set()
         self.door: Device
         self.other: Device
 
@@ -71,9 +72,9 @@ class Cast:
     async def _join(self, who: str) -> None:
         user = User(
             new_id(),
-            f"{who}-{self.number}",
+            f"{who}-{self.number:04}",
             self.house.clock.now(),
-            email=f"{who}-{self.number}@example.org",
+            email=f"{who}-{self.number:04}@example.org",
             role=Role.SUPER_ADMIN if who == "operator" else Role.ADMIN,
             is_active=who != "disabled",
             password_hash=self.house.hasher.hash(PASSWORD),
@@ -139,9 +140,24 @@ class Cast:
     def marks(self) -> set[str]:
         """By which an answer tells of the door."""
         owner, door = self.users["owner"], self.door
-        known = {door.id, door.name, door.esp_id, owner.id, owner.username, INVITED}
+        known = {door.id, door.name, door.esp_id, owner.id, owner.username, self.invited}
         visit = self._visit
         return known | ({visit.visitor.id, visit.visitor.message, visit.image} if visit else set())
+
+    async def state(self) -> Sequence[Any]:
+        """What nobody changes who is refused."""
+        store, gateway = self.house.store, self.house.websocket
+        moved = [one.command.id for one in gateway.handed if one.command.device_id == self.door.id]
+        return (
+            moved,
+            await store.get_device(self.door.id),
+            await store.shares_of_device(self.door.id),
+            await store.invitations_of_device(self.door.id),
+            await store.pending_visitors(self.door.id),
+            await store.unfinished_commands(self.door.id),
+            [await store.get_user(user.id) for user in self.users.values()],
+            [await store.access_tokens_of(user.id) for user in self.users.values()],
+        )
 
     # what stands behind the ids
 
@@ -157,6 +173,7 @@ class Cast:
         )
         arrival = Arrival(True, picture.image, f"parcel {self.number:04} for you")
         visitor = await self.house.visitors.arrived(self.door.id, arrival, where)
+        self.made |= {visitor.id, picture.image}
         return Visit(visitor, picture.image)
 
     async def queued_command(self) -> str:
@@ -165,13 +182,15 @@ class Cast:
         submitted = await self.house.ask(
             self.caller("owner"), self.door, CommandName.UPDATE_SETTINGS, settings
         )
+        self.made.add(submitted.command.id)
         return submitted.command.id
 
     async def invitation(self) -> tuple[str, str]:
         """Its id and its code."""
         made: Any = await self.house.sharing.share(
-            self.caller("owner"), self.door.id, INVITED, Terms(Permission.VIEW)
+            self.caller("owner"), self.door.id, self.invited, Terms(Permission.VIEW)
         )
+        self.made |= {made.invitation.id, made.code}
         return made.invitation.id, made.code
 
     async def offer(self, to: str) -> None:
@@ -185,6 +204,7 @@ class Cast:
 
     async def access_token(self, who: str) -> str:
         made = await self.house.access_tokens.create(self.caller(who), "script", Scope.VIEW, None)
+        self.made.add(made.token.id)
         return made.token.id
 
     def link(self, who: str, place: str) -> str:

@@ -65,7 +65,7 @@ async def test_only_an_operator_acts_for_another_and_the_log_names_both(
     refused = await gina.post(path, body, X_Doorlock_As="olga")
     assert (refused.status, it.websocket.handed) == (403, [])
     assert (await operator.post(path, body, X_Doorlock_As="nobody")).status == 404
-    assert (await operator.post(path, body, X_Doorlock_As="gina")).status == 404
+    assert (await operator.post(path, body, X_Doorlock_As="gina")).status == 403
     answer = await operator.post(path, body, X_Doorlock_As="olga")
     assert answer.status == 202
     (event,) = await it.log(EventType.COMMAND_QUEUED)

@@ -197,7 +197,8 @@ async def test_a_refusal_of_permission_is_403_and_of_sight_is_404(
     it: House, gina: Client, olga: Client, door: Device
 ) -> None:
     path, body = f"/api/device/{door.id}/command", {"command": "unlock"}
-    enveloped(await gina.post(path, body), 404, "not_found")
+    enveloped(await gina.get(f"/api/device/{door.id}"), 404, "not_found")
+    enveloped(await gina.post(path, body), 403, "not_allowed")
     guest = await it.store.find_user("gina")
     assert guest is not None
     await it.share(door, Caller(guest), Permission.VIEW)

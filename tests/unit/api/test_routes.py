@@ -174,7 +174,8 @@ async def test_a_share_from_giving_to_taking_back(
     unlock = {"command": "unlock"}
     assert (await gina.post("/api/device/front/command", unlock)).status == 202
     assert (await olga.ask("DELETE", "/api/device/front/share/gina")).status == 200
-    assert (await gina.post("/api/device/front/command", unlock)).status == 404
+    assert (await gina.post("/api/device/front/command", unlock)).status == 403
+    assert (await gina.get("/api/device/front")).status == 404
 
 
 @pytest.mark.parametrize(

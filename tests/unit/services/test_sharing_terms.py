@@ -73,7 +73,7 @@ async def test_a_schedule_lets_in_and_shuts_out_as_time_goes_by(
     submitted = await it.unlock(ann, door)
     assert submitted.command.status is CommandStatus.QUEUED
     await it.clock.advance(timedelta(hours=1))
-    with pytest.raises(NotFound):
+    with pytest.raises(NotAllowed):
         await it.unlock(ann, door)
     assert await it.guard.visible(ann.user) == []
     (listed,) = await it.sharing.all(ann)
@@ -433,7 +433,7 @@ async def test_what_the_old_owner_asked_for_is_not_sent_any_more(
     await it.connect(door)
     assert it.websocket.handed == []
     assert (await it.command(waiting.command.id)).status is CommandStatus.CANCELLED
-    with pytest.raises(NotFound):
+    with pytest.raises(NotAllowed):
         await it.unlock(owner, door)
 
 

@@ -120,7 +120,7 @@ async def test_another_who_may_not_does_not_join(
         await it.share(door, guest, permission)
     await it.connect(door)
     await it.unlock(owner, door)
-    with pytest.raises(NotAllowed if permission else NotFound):
+    with pytest.raises(NotAllowed):
         await it.unlock(guest, door)
     assert len(await it.log(EventType.COMMAND_QUEUED)) == 1
 
@@ -268,16 +268,21 @@ async def test_a_control_share_works_until_just_before_its_end(
     assert it.websocket.ids == [submitted.command.id]
     await it.ack(session, submitted.command.id, "executed")
     await it.clock.advance(0.001)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotAllowed):
         await it.unlock(guest, door)
+    (refused,) = await it.log(EventType.ACCESS_REFUSED)
+    assert (refused.new.device_id, refused.new.user_id) == (door.id, guest.user.id)
 
 
 async def test_a_stranger_is_told_nothing(it: House, owner: Caller, door: Device) -> None:
     stranger = await it.person("sam")
     await it.connect(door)
-    for ref in (door.id, door.name, door.esp_id):
-        with pytest.raises(NotFound):
+    said = set()
+    for ref in (door.id, door.name, door.esp_id, "nothing", "f" * 24):
+        with pytest.raises(NotAllowed) as refused:
             await it.submit.submit(stranger, Asked(ref, "unlock", {}))
+        said.add(refused.value.message.replace(repr(ref), "it"))
+    assert len(said) == 1, "in the same words, whether it is there or not"
     assert it.websocket.handed == []
 
 
@@ -285,7 +290,7 @@ async def test_a_disabled_owner_may_not(it: House, owner: Caller, door: Device) 
     await it.connect(door)
     disabled = await it.store.update_user(owner.user.id, {"is_active": False})
     assert disabled is not None
-    with pytest.raises(NotFound):
+    with pytest.raises(NotAllowed):
         await it.unlock(Caller(disabled), door)
 
 
