@@ -93,12 +93,26 @@ class Guard:
             if caller.user.is_operator:
                 raise
         for device in await self._meant(ref):
-            if device.id == ref or await self._store.get_share(device.id, caller.user.id):
+            if await self._store.get_share(device.id, caller.user.id):
                 await self.refuse(caller, device, act, {"permission": "none"})
+            elif device.id == ref:
+                await self._refuse_unseen(caller, device, act)
         raise NotAllowed(
             f"you may not {act} {ref!r}: it is not shared with you, or no longer",
             hint="`doorlock ls` lists what you may use.",
         )
+
+    async def _refuse_unseen(self, caller: Caller, device: Device, act: str) -> None:
+        """Everybody may read the events that are theirs: this one is the device's alone, or it
+        would tell them that there is one, and its name."""
+        event = NewEvent(
+            EventType.ACCESS_REFUSED,
+            self._clock.now(),
+            device_id=device.id,
+            payload={"act": act, "permission": "none", "byUser": caller.user.id},
+            metadata=metadata_of(caller),
+        )
+        await self._store.append([event])
 
     async def refuse(
         self, caller: Caller, device: Device, act: str, detail: Mapping[str, Any]

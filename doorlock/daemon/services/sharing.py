@@ -119,15 +119,15 @@ class Sharing:
     async def revoke(self, caller: Caller, ref: str, user_ref: str) -> Share:
         """The share that is no more. Raises NotFound, NotAllowed."""
         seen = await self._guard.find(caller, ref)
-        user = await self._accounts.find(user_ref)
-        if user.id != caller.user.id:  # giving back one's own share takes no permission
+        user = await self._store.find_user(user_ref)
+        if user is None or user.id != caller.user.id:  # giving back one's own takes no permission
             await self._guard.require(caller, seen.device.id, Level.ADMIN, "unshare")
-        share = await self._store.get_share(seen.device.id, user.id)
-        if share is None:
-            raise _not_shared(seen.device.name, user)
+        share = await self._store.get_share(seen.device.id, user.id) if user else None
+        if user is None or share is None:  # nothing tells which users there are
+            raise _not_shared(seen.device.name, user_ref)
         event = self._event(caller, EventType.SHARE_REVOKED, share, user)
         if not await self._store.remove_share(seen.device.id, user.id, [event]):
-            raise _not_shared(seen.device.name, user)
+            raise _not_shared(seen.device.name, user_ref)
         return share
 
     async def of_device(self, caller: Caller, ref: str) -> Sequence[Share]:
@@ -213,5 +213,5 @@ def _check_terms(terms: Terms, now: datetime) -> None:
         schedules.parse(terms.schedule)
 
 
-def _not_shared(name: str, user: User) -> NotFound:
-    return NotFound(f"{name!r} is not shared with {user.username!r}")
+def _not_shared(name: str, user_ref: str) -> NotFound:
+    return NotFound(f"{name!r} is not shared with {user_ref!r}")

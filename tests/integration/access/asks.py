@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.integration.access.cast import DEVICES, INVITED, PASSWORD, Cast
+from tests.integration.access.cast import DEVICES, PASSWORD, Cast
 from tests.support.pictures import data_url, jpeg
 
 
@@ -97,7 +97,7 @@ async def _share_himself(cast: Cast, who: str) -> Ask:
 
 
 async def _invite(cast: Cast, who: str) -> Ask:
-    return Ask({"user": INVITED, "permission": "view"})
+    return Ask({"user": cast.invited, "permission": "view"})
 
 
 async def _share_dry(cast: Cast, who: str) -> Ask:

@@ -63,8 +63,8 @@ class Cast:
         self = cls(house)
         for who in {"owner", "neighbour", "guest", *whom} - {"nobody", *DEVICES}:
             await self._join(who)
-        self.door = await self._device("owner", "tor")
-        self.other = await self._device("neighbour", "nachbar")
+        self.door = await self._device("owner", "gate")
+        self.other = await self._device("neighbour", "barn")
         for who in {"guest", *whom} & {"guest", "expired", *_SHARES}:
             await self._share(who)
         return self
