@@ -132,7 +132,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{name: []} for name in who]
 
 
-_UNSAID = {"application/json": {"schema": {}}}
+_UNSAID: dict[str, Any] = {"application/json": {"schema": {}}}
 
 
 def _failure(status: str) -> dict[str, Any]:

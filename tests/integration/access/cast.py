@@ -33,6 +33,8 @@ WHO = (
     "disabled",
 )
 DEVICES = ("device", "other")
+WAYS = {"nobody": 2, "device": 3, "other": 3}
+"""How many ways somebody has to say who they are; one for whom it does not say."""
 PASSWORD = "open, please"
 _SHARES = {"view", "control", "admin"}
 _numbers = itertools.count(1)

@@ -164,7 +164,7 @@ class Request:
     unproven: bool
 
     async def send(self, app: FastAPI, headers: Mapping[str, str]) -> Answer:
-        client = Client(app, **({} if self.unproven else headers))
+        client = Client(app, None, **({} if self.unproven else headers))
         if "/stream" not in self.path or "stream-url" in self.path:
             return await client.ask(self.method, self.path, self.body)
         async with client.stream(self.path) as stream:

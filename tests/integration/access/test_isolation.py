@@ -26,7 +26,7 @@ from tests.support.waiting import until
 
 OUTSIDERS = ("nobody", "stranger", "expired", "disabled", "other")
 VOLATILE = frozenset({"timestamp", "memory", "uptime", "position", "oldestEvent"})
-WHOLE = frozenset({"/api/openapi.json", "/api/health", "/api/version"})
+WHOLE = frozenset({"/api/openapi.json", "/api/health", "/api/version", "/metrics"})
 """What is the same for everybody, and of nobody."""
 
 
@@ -51,9 +51,11 @@ async def test_what_exists_and_what_does_not_are_answered_alike(
     compared, wrong = 0, []
     for row in ROWS:
         cast = await Cast.build(it, [who])
-        if row.cells[who][0] != "4":
+        if row.cells[who][:3] not in ("401", "403", "404"):
             continue
         request, headers = await request_for(row, cast, who), cast.headers(who)[-1]
+        if "link=" in request.path:  # none was ever made for what is not there
+            request = replace(request, path=request.path.partition("link=")[0] + "link=0.u.0")
         fakes = made_up(cast, who, request)
         if not fakes:
             continue
@@ -140,19 +142,15 @@ async def test_a_neighbour_sees_no_more_and_no_less_than_before(it: House, app: 
     assert await everything(app, theirs, "owner") == before
 
 
-@pytest.mark.parametrize("who", ["stranger", "expired"])
-async def test_trying_a_door_tells_nothing_of_it_afterwards(
-    it: House, app: FastAPI, who: str
-) -> None:
+async def test_trying_a_door_tells_nothing_of_it_afterwards(it: House, app: FastAPI) -> None:
+    who = "stranger"
     cast = await Cast.build(it, [who])
     await busy(cast)
     (headers,) = cast.headers(who)
     for row in ROWS:
         if row.cells[who][0] == "4":
             await (await request_for(row, cast, who)).send(app, headers)
-    shown = json.dumps(
-        [one for name, one in (await everything(app, cast, who)).items() if "shares" not in name]
-    )
+    shown = json.dumps(await everything(app, cast, who))
     assert not {mark for mark in cast.marks if mark in shown}, shown
 
 
@@ -225,7 +223,5 @@ async def everything(app: FastAPI, cast: Cast, who: str) -> dict[str, Any]:
 
 
 def is_list(row: Row) -> bool:
-    named = "{" in row.path or "#" in row.name or "camera/s" in row.path
-    return (
-        not named and row.path not in WHOLE and "stream" not in row.path and row.path != "/metrics"
-    )
+    of_one = any(mark in row.name for mark in ("{", "#", "camera/s", "stream"))
+    return not of_one and row.path not in WHOLE

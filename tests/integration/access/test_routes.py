@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from doorlock.daemon.api import app as http
-from tests.integration.access.cast import WHO, Cast
+from tests.integration.access.cast import WAYS, WHO, Cast
 from tests.integration.access.table import ROWS, Row, request_for
 from tests.support.api import services_of
 from tests.support.house import House, house
@@ -31,7 +31,7 @@ def test_every_route_has_its_row(app: FastAPI) -> None:
     routes = {
         f"{method} {route.path}"
         for route in iter_route_contexts(app.routes)
-        for method in route.methods - {"HEAD"}
+        for method in (route.methods or set()) - {"HEAD"}
     }
     rows = {row.route for row in ROWS}
     assert routes - rows == set(), "these routes have no row in the table"
@@ -56,8 +56,7 @@ async def test_changing(it: House, app: FastAPI) -> None:
     wrong = []
     for row in ROWS:
         for who in WHO if row.method != "GET" else ():
-            ways = len((await Cast.build(it, [who])).headers(who))
-            for way in range(ways):
+            for way in range(WAYS.get(who, 1)):
                 cast = await Cast.build(it, [who])
                 sent = cast.headers(who)[way]
                 wrong += [fault async for fault in faults(app, cast, row, who, sent)]
