@@ -63,6 +63,7 @@ def _serve(config: Any) -> int:
 
     logs.to_stderr(config.daemon.log_level, config.daemon.log_format)
     app.tune_interpreter()
+    app.raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(app.run(config))
     return 0

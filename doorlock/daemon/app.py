@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -401,6 +402,13 @@ async def _keep_frozen(presence: Presence) -> None:
         if sessions > frozen * 1.2 + 50:
             gc.freeze()
             frozen = sessions
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets this process have: each device takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def tune_interpreter() -> None:

@@ -60,6 +60,7 @@ class HttpServer:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # anybody could name the address that the log and limits go by
             date_header=False,
             timeout_graceful_shutdown=1,
             timeout_keep_alive=60,

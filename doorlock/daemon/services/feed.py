@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Feed:
         for wake in self._waiting:
             wake.set()
 
-    async def follow(self, after: int) -> AsyncIterator[Event | Gap]:
+    async def follow(self, after: int) -> AsyncGenerator[Event | Gap, None]:
         """Every event after position `after`, in order, for ever; a Gap where some were pruned."""
         with self._woken() as wake:
             at = after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,7 +59,8 @@ class Notices:
         self._viewers: set[Viewer] = set()
         self._moved: dict[str, datetime] = {}
         self._changed: set[str] = set()
-        self._wake = asyncio.Event()
+        self._wake, self._watched = asyncio.Event(), asyncio.Event()
+        self._from = 0
         store.listen(self._arrived)
 
     @property
@@ -67,7 +69,10 @@ class Notices:
 
     def join(self, viewer: Viewer) -> None:
         """From now on it is told what happens."""
+        if not self._viewers:
+            self._from = self._feed.position
         self._viewers.add(viewer)
+        self._watched.set()
 
     def leave(self, viewer: Viewer) -> None:
         """Harmless twice."""
@@ -91,14 +96,23 @@ class Notices:
             group.create_task(self._tell_changes())
 
     async def _tell_events(self) -> None:
-        async for item in self._feed.follow(self._feed.position):
-            if isinstance(item, Gap):
-                log.warning("dashboards have missed events", first=item.first)
-                continue
-            try:
-                await self._tell(item)
-            except Exception:
-                log.exception("an event could not be told", event_type=item.new.type)
+        while True:  # the log is followed only while somebody looks: each event costs a wake-up
+            await self._watched.wait()
+            async with aclosing(self._feed.follow(self._from)) as followed:
+                async for item in followed:
+                    await self._tell_item(item)
+                    if not self._viewers:
+                        self._watched.clear()
+                        break
+
+    async def _tell_item(self, item: Event | Gap) -> None:
+        if isinstance(item, Gap):
+            log.warning("dashboards have missed events", first=item.first)
+            return
+        try:
+            await self._tell(item)
+        except Exception:
+            log.exception("an event could not be told", event_type=item.new.type)
 
     async def _tell_changes(self) -> None:
         while True:
@@ -118,10 +132,6 @@ class Notices:
 
     async def _tell(self, event: Event) -> None:
         new = event.new
-        if new.type is EventType.MOTION_DETECTED and new.device_id is not None:
-            self._moved[new.device_id] = new.at
-        if not self._viewers:
-            return
         username = await self._username(new.user_id)
         device = await self._store.get_device(new.device_id) if new.device_id else None
         if device is None:
@@ -174,6 +184,8 @@ class Notices:
     def _arrived(self, events: Sequence[Event]) -> None:
         """Who was disabled hears nothing more, not even what happened before that."""
         for event in events:
+            if event.new.type is EventType.MOTION_DETECTED and event.new.device_id is not None:
+                self._moved[event.new.device_id] = event.new.at
             if event.new.type is EventType.USER_DISABLED:
                 gone = {v for v in self._viewers if v.caller.user.id == event.new.user_id}
                 self._viewers -= gone
