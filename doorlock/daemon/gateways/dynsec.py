@@ -113,10 +113,13 @@ class Dynsec:
         self._granted[device_id] = client["textdescription"]
         await self._ask(
             [
+                # the broker may have been connected a moment ago, and not be prepared yet
+                {"command": "createRole", "rolename": LEGACY_ROLE},
                 *_removal(device_id),
                 {"command": "createRole", **role},
                 {"command": "createClient", **client},
-            ]
+            ],
+            may_exist=True,
         )
 
     async def withdraw(self, device_id: str) -> None:
@@ -211,6 +214,7 @@ class Dynsec:
 
 
 _KICK = ("disableClient", "enableClient")
+_HARMLESS_TWICE = frozenset({"deleteClient", "deleteRole", *_KICK})
 
 
 def _removal(device_id: str) -> list[Json]:
@@ -223,7 +227,8 @@ def _removal(device_id: str) -> list[Json]:
 def _check(responses: Iterable[Json], *, may_exist: bool) -> None:
     for response in responses:
         error = response.get("error")
-        if error is None or error in _MISSING or (may_exist and error == "Role already exists"):
+        gone = error in _MISSING and response.get("command") in _HARMLESS_TWICE
+        if error is None or gone or (may_exist and error == "Role already exists"):
             continue
         log.warning("the broker refused a change", command=response.get("command"), error=error)
         raise DynsecFailed("the MQTT broker refused the change")

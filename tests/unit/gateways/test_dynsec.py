@@ -66,6 +66,8 @@ class Plugin:
         if name == "createRole":
             self.roles.add(command["rolename"])
         if name == "createClient":
+            if not {role["rolename"] for role in command["roles"]} <= self.roles:
+                return {**reply, "error": "Role not found"}
             self.clients[user] = command
         if name == "deleteClient" and self.clients.pop(user, None) is None:
             return {**reply, "error": "Client not found"}
@@ -85,13 +87,26 @@ async def test_granting_is_one_batch_that_removes_the_old_first() -> None:
     await plugin.dynsec.grant(ONE, "a")
     await plugin.dynsec.grant(ONE, "b")
     assert [c["command"] for c in plugin.batches[1]] == [
+        "createRole",
         "deleteClient",
         "deleteRole",
         "createRole",
         "createClient",
     ]
     assert plugin.clients[ONE]["password"] == "b"
-    assert plugin.batches[1][2]["acls"] == device_acls(ONE)
+    assert plugin.batches[1][3]["acls"] == device_acls(ONE)
+
+
+async def test_a_client_that_could_not_be_made_is_no_grant() -> None:
+    plugin = Plugin()
+    plugin.roles = _Forgetful()
+    with pytest.raises(Unavailable):
+        await plugin.dynsec.grant(ONE, "a")
+
+
+class _Forgetful(set[str]):
+    def add(self, _: str) -> None:
+        pass
 
 
 async def test_withdrawing_twice_is_harmless() -> None:
