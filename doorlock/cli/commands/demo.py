@@ -137,6 +137,6 @@ def _show_trail(session: Session, before: int | None) -> int | None:
 
 def _stay(session: Session, position: int | None) -> None:
     command = f"doorlock --socket {session.socket} unlock garden"
-    session.out.note(f"\nLive from here until ctrl-c. In another terminal: {visible(command)}")
     with contextlib.suppress(KeyboardInterrupt, DoorlockError):
+        session.out.note(f"\nLive from here until ctrl-c. In another terminal: {visible(command)}")
         print_live(session, {}, position)
