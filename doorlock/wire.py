@@ -48,7 +48,8 @@ Schedule = Annotated[
 ]
 EspId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
 Username = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
-Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+EMAIL_PATTERN, LONGEST_EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$", 254
+Email = Annotated[str, Field(pattern=EMAIL_PATTERN, max_length=LONGEST_EMAIL)]
 
 
 Secret = Annotated[str, BeforeValidator(_unicode), Field(repr=False)]

@@ -19,9 +19,9 @@ from doorlock.daemon.services.guard import Guard, Seen, metadata_of
 from doorlock.daemon.services.invitations import Invitations, Invited
 from doorlock.daemon.services.views import terms_view
 from doorlock.errors import BadInput, NotAllowed, NotFound
+from doorlock.wire import EMAIL_PATTERN, LONGEST_EMAIL
 
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_LONGEST_EMAIL = 254
+_EMAIL = re.compile(EMAIL_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Sharing:
 
     def _email_of(self, ref: str, invite: bool | None) -> str:
         """The address to invite. Raises NotFound, BadInput."""
-        known = len(ref) <= _LONGEST_EMAIL and _EMAIL.fullmatch(ref)
+        known = len(ref) <= LONGEST_EMAIL and _EMAIL.fullmatch(ref)
         if known and invite is not False:
             return ref
         if invite:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from doorlock.daemon.domain.events import GENESIS
 from doorlock.daemon.ports import SchemaTooNew
 from doorlock.daemon.stores.faults import unavailable
 from doorlock.errors import Unavailable
@@ -67,7 +68,7 @@ _FIRST: Migration = (
     "CREATE INDEX events_by_type ON events (type)",
     "CREATE INDEX events_by_time ON events (at)",
     "CREATE TABLE pruned (seq INTEGER NOT NULL, hash TEXT NOT NULL)",
-    f"INSERT INTO pruned VALUES (0, '{'0' * 64}')",
+    f"INSERT INTO pruned VALUES (0, '{GENESIS}')",
 )
 
 _ACCOUNTS: Migration = (
